@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/ring.hpp"
+
+#include <cstring>
+#include <stdexcept>
+
+namespace procession::shm {
+
+namespace {
+
+// Before each record: its length in bytes; records begin at multiples of 8.
+using Length = std::uint64_t;
+constexpr Length kGoOnAtFront = ~Length{0};
+
+constexpr std::uint64_t rounded(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
+
+}  // namespace
+
+RingWriter::RingWriter(RingMemory memory) noexcept
+    : memory_(memory),
+      tail_(memory.control->tail.load(std::memory_order_relaxed)),
+      seen_head_(memory.control->head.load(std::memory_order_acquire)) {}
+
+bool RingWriter::try_write(std::initializer_list<base::BytesView> parts) noexcept {
+  std::uint64_t length = 0;
+  for (base::BytesView part : parts) length += part.size();
+  std::uint64_t size = memory_.data.size();
+  std::uint64_t at = tail_ & (size - 1);
+  std::uint64_t needed = sizeof(Length) + rounded(length);
+  std::uint64_t skipped = size - at < needed ? size - at : 0;
+  if (tail_ + skipped + needed - seen_head_ > size) {
+    seen_head_ = memory_.control->head.load(std::memory_order_acquire);
+    if (tail_ + skipped + needed - seen_head_ > size) return false;
+  }
+  std::byte* data = memory_.data.data();
+  if (skipped > 0) {
+    std::memcpy(data + at, &kGoOnAtFront, sizeof kGoOnAtFront);
+    at = 0;
+  }
+  std::memcpy(data + at, &length, sizeof length);
+  at += sizeof length;
+  for (base::BytesView part : parts) {
+    if (part.empty()) continue;
+    std::memcpy(data + at, part.data(), part.size());
+    at += part.size();
+  }
+  tail_ += skipped + needed;
+  memory_.control->tail.store(tail_, std::memory_order_release);
+  return true;
+}
+
+std::size_t RingWriter::used() const noexcept {
+  return static_cast<std::size_t>(tail_ - memory_.control->head.load(std::memory_order_acquire));
+}
+
+RingReader::RingReader(RingMemory memory) noexcept
+    : memory_(memory),
+      head_(memory.control->head.load(std::memory_order_relaxed)),
+      seen_tail_(head_),
+      next_(head_) {}
+
+std::optional<base::BytesView> RingReader::peek() {
+  if (seen_tail_ == head_) {
+    seen_tail_ = memory_.control->tail.load(std::memory_order_acquire);
+    if (seen_tail_ == head_) return std::nullopt;
+  }
+  std::uint64_t size = memory_.data.size();
+  std::uint64_t begin = head_;
+  std::uint64_t published = seen_tail_ - begin;
+  Length length = 0;
+  auto read_length = [&] {
+    if (published < sizeof length) throw std::runtime_error("procession: a ring is corrupted");
+    std::memcpy(&length, memory_.data.data() + (begin & (size - 1)), sizeof length);
+  };
+  if (published > size) throw std::runtime_error("procession: a ring is corrupted");
+  read_length();
+  if (length == kGoOnAtFront) {
+    std::uint64_t skipped = size - (begin & (size - 1));
+    if (skipped > published) throw std::runtime_error("procession: a ring is corrupted");
+    begin += skipped;
+    published -= skipped;
+    read_length();
+  }
+  std::uint64_t at = (begin & (size - 1)) + sizeof length;
+  if (length > size || sizeof length + rounded(length) > published || at + length > size) {
+    throw std::runtime_error("procession: a ring is corrupted");
+  }
+  next_ = begin + sizeof length + rounded(length);
+  return base::BytesView(memory_.data.data() + at, length);
+}
+
+void RingReader::pop() noexcept {
+  head_ = next_;
+  memory_.control->head.store(head_, std::memory_order_release);
+}
+
+void RingReader::abandon() noexcept {
+  memory_.control->head.store(memory_.control->tail.load(std::memory_order_acquire),
+                              std::memory_order_release);
+}
+
+bool RingReader::has_record() const noexcept {
+  return memory_.control->tail.load(std::memory_order_acquire) !=
+         memory_.control->head.load(std::memory_order_acquire);
+}
+
+}  // namespace procession::shm
