@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/zygote_server.hpp"
+
+#include "base/error.hpp"
+#include "os/clone.hpp"
+#include "os/lifeline.hpp"
+#include "os/process.hpp"
+#include "os/signals.hpp"
+
+namespace procession::launch {
+
+namespace {
+
+[[noreturn]] void become_child(os::Fd control, os::Fd child_end, Entry& entry) {
+  control.reset();
+  send_hello(child_end, os::current_pid());
+  entry.after_fork(true);
+  entry.warm_up();
+  live(std::move(child_end), entry);
+}
+
+void make_child(os::Fd& control, os::Fd child_end, bool as_orphan, Entry& entry) {
+  if (!as_orphan && !os::can_clone_sibling()) {
+    send_refusal(child_end, {0, true});
+    return;
+  }
+  pid_t pid = -1;
+  entry.before_fork();
+  try {
+    pid = as_orphan ? os::fork_orphan() : os::clone_sibling();
+  } catch (const base::OsError& error) {
+    send_refusal(child_end, {error.error_number(), false});
+  }
+  if (pid == 0) become_child(std::move(control), std::move(child_end), entry);
+  entry.after_fork(false);
+  if (pid > 0 && !as_orphan) send_hello(child_end, pid);
+}
+
+}  // namespace
+
+void serve_zygote(os::Fd control, Entry& entry) {
+  os::disarm_lifeline(control);
+  os::ignore_interrupt();
+  channel::Message message;
+  while (true) {
+    os::Received received = channel::receive_message(control, message, true);
+    if (received == os::Received::kInterrupted) continue;
+    if (received != os::Received::kPacket || message.kind != kMake || message.fds.empty()) return;
+    make_child(control, std::move(message.fds.front()), decode_make(message), entry);
+  }
+}
+
+}  // namespace procession::launch
