@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/board: the memory that a pool's parent and its workers share, and the records in it.
+//
+// Per worker a ring of calls and a ring of results, each with one writer and one reader, so that a
+// worker that is killed at any line can hurt only the task it holds. What crosses the rings is flat.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "os/futex.hpp"
+#include "os/memfd.hpp"
+#include "pool/last_words.hpp"
+#include "shm/ring.hpp"
+
+namespace procession::pool {
+
+using TaskId = std::uint64_t;
+using FunctionId = std::uint32_t;
+
+inline constexpr TaskId kNoTask = ~TaskId{0};
+inline constexpr TaskId kAnyTask = kNoTask - 1;
+
+// Payloads above this many bytes go through the arena. Rings are large enough for any below.
+inline constexpr std::size_t kLargestInline = 64 << 10;
+
+// In WorkerBoard::claimed: the calls that are not yet begun have been taken back.
+inline constexpr std::uint64_t kRevoked = std::uint64_t{1} << 63;
+
+enum class CallKind : std::uint32_t {
+  kFunction,  // its bytes, ahead of the first call that names it
+  kCall,
+  kStop,  // end after what came before
+};
+
+struct CallHeader {
+  TaskId task = kNoTask;
+  CallKind kind = CallKind::kCall;
+  FunctionId function = 0;
+  std::uint32_t form = 0;     // the front door's: how the payload is to be read
+  std::uint32_t blocks = 0;   // shm::Blocks of the arena that follow, ahead of the payload
+  std::uint32_t spilled = 0;  // the payload is in the first of them
+};
+
+enum class ResultKind : std::uint32_t {
+  kReady,      // the worker waits for calls
+  kResult,     // what the function returned
+  kFailure,    // what it raised
+  kCantBegin,  // what the worker's initializer raised; it ends
+  kMessage,    // what the front door there tells the one here, within a task or not
+};
+
+struct ResultHeader {
+  TaskId task = kNoTask;
+  ResultKind kind = ResultKind::kResult;
+  std::uint32_t form = 0;
+  std::uint32_t blocks = 0;  // that follow, as of a call
+  std::uint32_t spilled = 0;
+  std::uint32_t retires = 0;     // the worker has grown too large: it is to be replaced
+  std::int64_t began = 0;        // when it began the call, or was ready: ns of CLOCK_MONOTONIC
+  std::int64_t nanoseconds = 0;  // that the call took
+  std::uint64_t kept = 0;  // of the call's blocks, bit by bit: those that the worker holds on to
+};
+
+// What a worker and the parent tell each other beside the rings.
+struct WorkerBoard {
+  shm::RingControl calls;
+  shm::RingControl results;
+  // 1: the worker sleeps on it, for a call or for room for a result.
+  alignas(64) os::FutexWord asleep{0};
+  alignas(64) std::atomic<std::uint64_t> claimed{0};         // calls begun so far, and kRevoked
+  std::atomic<std::uint64_t> discard_up_to{0};               // with kRevoked: calls to skip
+  alignas(64) std::atomic<std::uint64_t> ring_after{~0ULL};  // calls done after which to ring
+  std::atomic<std::uint32_t> wants_room{0};                  // the worker waits for room
+  std::atomic<std::uint32_t> calls_full{0};  // the parent waits for room: ring before sleeping
+  std::atomic<std::uint32_t> has_told{0};    // there may be messages among the results
+  os::FutexWord room{0};  // changes when results were taken that something waited for
+};
+
+// How the parent sleeps: the thread that waits for a result at the front, else one at the back.
+struct ParentBoard {
+  alignas(64) std::atomic<std::uint32_t> front_present{0};  // it will look by itself
+  std::atomic<std::uint32_t> front_asleep{0};
+  std::atomic<TaskId> awaited{kNoTask};  // whose result to ring for
+  alignas(64) std::atomic<std::uint32_t> back_asleep{0};
+  std::atomic<std::uint32_t> back_wants_all{0};  // ring for each result
+};
+
+struct BoardHead {
+  std::uint64_t magic = 0;
+  std::uint32_t workers = 0;
+  std::uint32_t ring_size = 0;  // bytes of each ring, a power of two
+  std::uint64_t max_rss = 0;    // bytes above which a worker asks to be replaced; 0: never
+};
+
+// The layout of it all in one shared memory.
+class Board {
+ public:
+  // Makes one. `ring_size` is a power of two.
+  Board(std::uint32_t workers, std::uint32_t ring_size, std::uint64_t max_rss = 0);
+
+  // Maps one that another process made. std::runtime_error if it is none.
+  explicit Board(os::Fd memory);
+
+  const os::Fd& fd() const noexcept { return fd_; }
+  std::uint32_t workers() const noexcept { return head().workers; }
+  std::uint64_t max_rss() const noexcept { return head().max_rss; }
+  ParentBoard& parent() const noexcept;
+  WorkerBoard& worker(std::uint32_t index) const noexcept;
+  shm::RingMemory calls(std::uint32_t index) const noexcept;
+  shm::RingMemory results(std::uint32_t index) const noexcept;
+  LastWords& words(std::uint32_t index) const noexcept;
+  std::uint64_t offset_of(const void* part) const noexcept;  // in the file
+
+  // Makes a worker's place as new, for its next holder.
+  void reset(std::uint32_t index) noexcept;
+
+ private:
+  const BoardHead& head() const noexcept;
+  std::byte* ring(std::uint32_t index, std::uint32_t which) const noexcept;
+
+  os::Fd fd_;
+  os::SharedMapping memory_;
+};
+
+// A spinning wait's breath.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace procession::pool

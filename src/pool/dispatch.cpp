@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/dispatch: which task goes to which worker, when; and what is taken back.
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+#include "pool/pool.hpp"
+
+namespace procession::pool {
+
+namespace {
+
+// Work that a worker is given ahead: enough to hide the way there and back, little enough that a
+// slow task holds up few others.
+constexpr std::uint64_t kAheadNs = 1'000'000;
+
+}  // namespace
+
+bool Pool::can_take(const Place& place, const Task& task) const noexcept {
+  if (place.state != State::kThere) return false;
+  // A task's time begins when it is given, so its worker must be waiting for it; and it may be
+  // stopped, so nothing is to wait behind it.
+  if (task.timeout != kForever) return place.ready && place.assigned.empty();
+  if (place.timed) return false;
+  if (place.assigned.empty()) return true;
+  // It hasn't come to what was taken back from it: what it got now couldn't be taken back.
+  if (board_.worker(index_of(place)).claimed.load(std::memory_order_relaxed) & kRevoked) {
+    return false;
+  }
+  std::uint64_t average = functions_[task.function].average;
+  if (average == 0) return false;  // how long it takes is not yet known
+  return place.expected + average <= kAheadNs;
+}
+
+// Of those that can take more: the idle one that worked last, else the one with the least to do.
+Pool::Place* Pool::place_for(const Task& task) noexcept {
+  Place* best = nullptr;
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    Place& place = places_[i];
+    if (!can_take(place, task)) continue;
+    bool idle = place.assigned.empty();
+    bool better = !best || (idle && !best->assigned.empty()) ||
+                  (idle == best->assigned.empty() &&
+                   (idle ? place.used > best->used : place.expected < best->expected));
+    if (better) best = &place;
+  }
+  return best;
+}
+
+void Pool::pump_locked() {
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    if (places_[i].state != State::kThere && places_[i].state != State::kEnding) continue;
+    take_results(i);
+    if (recorder_) note_start(places_[i]);
+  }
+  if (endings_.load(std::memory_order_acquire) > 0) {
+    for (std::uint32_t i = 0; i < present_; ++i) {
+      if (!ended_[i].exchange(false)) continue;
+      --endings_;
+      supervise(i);
+    }
+  }
+  if (act_at_.load(std::memory_order_relaxed) != kNever) keep_time();
+  if (!doomed_.empty()) look_after_doomed();
+  dispatch();
+  has_outcomes_.store(!outcomes_.empty(), std::memory_order_release);
+  has_losses_.store(!outcomes_.losses.empty() || !outcomes_.messages.empty(),
+                    std::memory_order_release);
+}
+
+std::deque<TaskId>& Pool::queue_of(const Task& task) {
+  return task.priority == 0 ? ready_ : ranked_[task.priority];
+}
+
+// The queue whose front goes next, which is a task that waits; or null.
+std::deque<TaskId>* Pool::next_queue() noexcept {
+  auto has_task = [this](std::deque<TaskId>& queue) {
+    for (; !queue.empty(); queue.pop_front()) {
+      Task* task = find(queue.front());
+      if (task && !task->assigned) return true;
+    }
+    return false;
+  };
+  auto ranked = ranked_.begin();
+  for (; ranked != ranked_.end() && ranked->first > 0; ranked = ranked_.erase(ranked)) {
+    if (has_task(ranked->second)) return &ranked->second;
+  }
+  if (has_task(ready_)) return &ready_;
+  for (; ranked != ranked_.end(); ranked = ranked_.erase(ranked)) {
+    if (has_task(ranked->second)) return &ranked->second;
+  }
+  return nullptr;
+}
+
+// In order: as long as there is no worker for a task, those behind it wait.
+void Pool::give_out() {
+  while (std::deque<TaskId>* queue = next_queue()) {
+    TaskId id = queue->front();
+    Place* place = place_for(tasks_[slot_of(id)]);
+    if (!place || !assign(*place, id)) return;
+    queue->pop_front();
+  }
+}
+
+void Pool::dispatch() {
+  give_out();
+  take_back_unbegun();
+  tell_when_to_ring();
+  bool stop = finishing_ && unfinished_ == 0;
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    Place& place = places_[i];
+    if (place.owes_stop || (stop && place.state == State::kThere)) send_stop(place);
+  }
+}
+
+// If there's no room, the worker rings when it has made some and has nothing left to do.
+bool Pool::send(Place& place, std::initializer_list<base::BytesView> parts) noexcept {
+  if (place.calls.try_write(parts)) return true;
+  board_.worker(index_of(place)).calls_full.store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return place.calls.try_write(parts);
+}
+
+void Pool::send_stop(Place& place) noexcept {
+  CallHeader stop{kNoTask, CallKind::kStop};
+  place.state = State::kEnding;
+  place.owes_stop = !send(place, {std::as_bytes(std::span(&stop, 1))});
+  if (!place.owes_stop) wake(index_of(place));
+}
+
+bool Pool::assign(Place& place, TaskId id) {
+  std::uint32_t slot = slot_of(id);
+  Task& task = tasks_[slot];
+  Function& function = functions_[task.function];
+  if (place.knows.size() <= task.function) place.knows.resize(functions_.size());
+  if (!place.knows[task.function]) {
+    CallHeader header{kNoTask, CallKind::kFunction, task.function};
+    if (!send(place, {std::as_bytes(std::span(&header, 1)), function.bytes})) return false;
+    place.knows[task.function] = true;
+  }
+  std::int64_t now = recorder_ ? now_ns() : 0;  // ahead of all that the worker does with it
+  CallHeader header{id,
+                    CallKind::kCall,
+                    task.function,
+                    task.form,
+                    static_cast<std::uint32_t>(task.blocks.size()),
+                    task.spilled ? 1U : 0U};
+  if (!send(place, {std::as_bytes(std::span(&header, 1)), std::as_bytes(std::span(task.blocks)),
+                    task.payload})) {
+    wake(index_of(place));  // it may have a function to take, which makes room
+    return false;
+  }
+  task.assigned = true;
+  task.expected = function.average ? function.average : kAheadNs / 2;
+  place.expected += task.expected;
+  place.assigned.push_back({slot, place.sent++});
+  place.used = ++uses_;
+  if (task.timeout != kForever) {
+    place.timed = true;
+    place.act_at = Clock::now() + task.timeout;
+    act_by(place.act_at);
+  }
+  if (recorder_) {
+    recorder_->given(slot, index_of(place), place.pid, now);
+    note_start(place);
+  }
+  if (options_.tasks_per_worker && place.sent == options_.tasks_per_worker) {
+    send_stop(place);
+  }
+  wake(index_of(place));
+  return true;
+}
+
+void Pool::wake(std::uint32_t index) noexcept {
+  WorkerBoard& worker = board_.worker(index);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
+  if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
+}
+
+// While there is more to do, a worker rings when it has done three quarters of what it was given; if
+// another has work that it could be given, when it has run dry.
+void Pool::tell_when_to_ring() noexcept {
+  // Not counted from `sent`: of that, some may have been taken back, which it comes to later.
+  auto up_to = [](const Place& place, std::size_t count) {
+    return count == 0 ? place.sent : place.assigned[count - 1].index + 1;
+  };
+  auto waits = [](const Place& place) { return place.assigned.size() >= 2; };
+  auto queues = std::count_if(places_.begin(), places_.end(), waits);
+  bool changed = false;
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    Place& place = places_[i];
+    if (place.state != State::kThere) continue;
+    std::uint64_t after = std::numeric_limits<std::uint64_t>::max();
+    if (!nothing_ready() || (finishing_ && unfinished_ > 0)) {
+      after = up_to(place, place.assigned.size() - place.assigned.size() / 4);
+    } else if (queues > (waits(place) ? 1 : 0)) {
+      after = up_to(place, place.assigned.size());
+    }
+    auto& told = board_.worker(i).ring_after;
+    if (told.load(std::memory_order_relaxed) == after) continue;
+    told.store(after, std::memory_order_relaxed);
+    changed = true;
+  }
+  if (!changed) return;
+  // It may have got there before it was told.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (low_water()) ring_sleeper();
+}
+
+// Work that one worker hasn't begun goes to another that idles, if the one makes no progress.
+void Pool::take_back_unbegun() {
+  bool idle = std::any_of(places_.begin(), places_.end(), [](const Place& place) {
+    return place.state == State::kThere && place.assigned.empty();
+  });
+  bool stalled = false;
+  for (std::uint32_t i = 0; i < present_ && idle && nothing_ready(); ++i) {
+    Place& place = places_[i];
+    if (place.assigned.size() < 2 || place.state == State::kNone) continue;
+    stalled = true;
+    bool progress = std::exchange(place.done_at_last_look, place.done) != place.done;
+    auto now = base::Deadline::Clock::now();
+    if (progress) place.looked = now;
+    if (progress || now - place.looked < kStall) continue;
+    revoke(place);
+  }
+  if (stalled_.exchange(stalled, std::memory_order_relaxed) < stalled) {
+    os::ring(back_);  // who sleeps there is to look again soon
+    ring_front_if_asleep();
+  }
+  if (stalled) give_out();  // what was taken back goes out again in this same round
+}
+
+// Takes back what a worker hasn't begun. Not if it hasn't come to what was taken back before: then it
+// has one task at most that it hasn't begun.
+void Pool::revoke(Place& place) {
+  WorkerBoard& worker = board_.worker(index_of(place));
+  if (worker.claimed.load(std::memory_order_acquire) & kRevoked) return;
+  worker.discard_up_to.store(place.sent, std::memory_order_release);
+  std::uint64_t begun = worker.claimed.fetch_or(kRevoked, std::memory_order_acq_rel) & ~kRevoked;
+  std::size_t keep = 0;
+  while (keep < place.assigned.size() && place.assigned[keep].index < begun) ++keep;
+  requeue(place, keep);
+}
+
+// Puts all but the first `keep` calls of a place back at the front of the queue.
+void Pool::requeue(Place& place, std::size_t keep) {
+  while (place.assigned.size() > keep) {
+    Given given = place.assigned.back();
+    place.assigned.pop_back();
+    Task& task = tasks_[given.slot];
+    task.assigned = false;
+    if (place.timed) place.act_at = kNever;
+    place.timed = false;
+    place.expected -= task.expected;
+    queue_of(task).push_front(id_of(given.slot));
+    if (recorder_) recorder_->requeued(given.slot);
+  }
+}
+}  // namespace procession::pool

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pool/pool.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace procession::pool {
+
+void Outcomes::clear() noexcept {
+  messages.clear();
+  ended.clear();
+  losses.clear();
+  bytes.clear();
+}
+
+Pool::Pool(const Options& options)
+    : options_(options),
+      board_(options.max_workers, options.ring_size, options.max_rss),
+      arena_(shm::Arena::create()),
+      front_(os::create_event()),
+      back_(os::create_event()),
+      places_(options.max_workers),
+      ended_(std::make_unique<std::atomic<bool>[]>(options.max_workers)) {
+  front_set_.add(front_.get(), kEvent);
+  back_set_.add(back_.get(), kEvent);
+}
+
+std::vector<int> Pool::worker_fds() const {
+  return {board_.fd().get(), front_.get(), back_.get(), arena_.memory().get()};
+}
+
+// --- submit
+
+FunctionId Pool::add_function(base::Bytes bytes, std::string name) {
+  std::lock_guard lock(mutex_);
+  functions_.push_back({std::move(bytes), 0, std::move(name)});
+  return static_cast<FunctionId>(functions_.size() - 1);
+}
+
+TaskId Pool::id_of(std::uint32_t slot) const noexcept {
+  return tasks_[slot].generation << 32 | slot;
+}
+
+Pool::Task* Pool::find(TaskId task) noexcept {
+  std::uint32_t slot = slot_of(task);
+  if (slot >= tasks_.size() || !tasks_[slot].live || id_of(slot) != task) return nullptr;
+  return &tasks_[slot];
+}
+
+shm::Block Pool::put(base::BytesView bytes) {
+  shm::Block block;
+  {
+    std::lock_guard lock(arena_mutex_);
+    block = arena_.allocate(bytes.size());
+  }
+  shm::copy(arena_.bytes(block), bytes);
+  return block;
+}
+
+void Pool::release(shm::Block block) {
+  try {
+    arena_.release(block.offset);
+  } catch (const std::runtime_error&) {  // its holder died, and it went with it
+  }
+}
+
+TaskId Pool::submit(FunctionId function, std::uint32_t form, base::Bytes payload, void* future,
+                    std::vector<shm::Block> blocks, const TaskOptions& options) {
+  bool spilled = payload.size() > kLargestInline;
+  if (spilled) {
+    blocks.insert(blocks.begin(), put(payload));
+    payload = {};
+  }
+  std::lock_guard lock(mutex_);
+  std::uint32_t slot = 0;
+  if (free_.empty()) {
+    slot = static_cast<std::uint32_t>(tasks_.size());
+    tasks_.emplace_back();
+  } else {
+    slot = free_.back();
+    free_.pop_back();
+  }
+  Task& task = tasks_[slot];
+  task.live = true;
+  task.assigned = false;
+  task.future = future;
+  task.function = function;
+  task.form = form;
+  task.deaths = 0;
+  task.timeout = options.timeout.value_or(options_.timeout);
+  task.priority = options.priority;
+  task.retries = options.retries.value_or(options_.retries);
+  task.on_death = options.on_death.value_or(options_.on_death);
+  task.spilled = spilled;
+  task.payload = std::move(payload);
+  task.blocks = std::move(blocks);
+  task.number = submits_++;
+  ++unfinished_;
+  if (recorder_) recorder_->queued(slot, task.number, function);
+  TaskId id = id_of(slot);
+  if (broken_) {
+    Outcome outcome = broken_by_;
+    outcome.begin = outcomes_.bytes.size();
+    outcomes_.bytes.insert(outcomes_.bytes.end(), broken_by_bytes_.begin(), broken_by_bytes_.end());
+    end(slot, std::move(outcome));
+    has_outcomes_.store(true, std::memory_order_release);
+    ring_back();
+    ring_front_if_asleep();
+    return id;
+  }
+  queue_of(task).push_back(id);
+  if (ready_.size() == 1 || task.priority != 0 || any_results()) pump_locked();
+  return id;
+}
+
+// `kept`: those that the worker holds on to, counted without one that is the payload.
+void Pool::release_blocks(Task& task, std::uint64_t kept) {
+  std::size_t skipped = task.spilled ? 1 : 0;
+  for (std::size_t i = 0; i < task.blocks.size(); ++i) {
+    bool is_kept = i >= skipped && i - skipped < 64 && (kept >> (i - skipped) & 1);
+    if (!is_kept) release(task.blocks[i]);
+  }
+  task.blocks.clear();
+}
+
+void Pool::erase(std::uint32_t slot) noexcept {
+  Task& task = tasks_[slot];
+  release_blocks(task, 0);
+  task.live = false;
+  task.payload = {};
+  ++task.generation;
+  --unfinished_;
+  free_.push_back(slot);
+}
+
+bool Pool::is_assigned(TaskId id) {
+  std::lock_guard lock(mutex_);
+  Task* task = find(id);
+  return task && task->assigned;
+}
+
+void* Pool::cancel(TaskId id, bool running) {
+  std::lock_guard lock(mutex_);
+  Task* task = find(id);
+  if (!task) return nullptr;
+  if (task->assigned && !(running && stop_running(slot_of(id)))) return nullptr;
+  void* future = task->future;
+  ++counters_.cancelled;
+  if (recorder_) recorder_->ended(slot_of(id), EventKind::kCancelled, 0);
+  erase(slot_of(id));  // its id in ready_ is skipped
+  if (running) pump_locked();
+  return future;
+}
+
+std::vector<void*> Pool::cancel_all() {
+  std::lock_guard lock(mutex_);
+  std::vector<void*> futures;
+  while (std::deque<TaskId>* queue = next_queue()) {
+    std::uint32_t slot = slot_of(queue->front());
+    futures.push_back(tasks_[slot].future);
+    queue->pop_front();
+    ++counters_.cancelled;
+    if (recorder_) recorder_->ended(slot, EventKind::kCancelled, 0);
+    erase(slot);
+  }
+  return futures;
+}
+
+// --- workers come
+
+std::optional<std::uint32_t> Pool::worker_wanted(bool all) {
+  std::lock_guard lock(mutex_);
+  if (broken_) return std::nullopt;
+  std::size_t live = 0;
+  std::optional<std::uint32_t> place;
+  for (std::uint32_t i = 0; i < places_.size(); ++i) {
+    State state = places_[i].state;
+    if (state == State::kStarting || state == State::kThere) ++live;
+    if (state == State::kNone && !place) place = i;
+  }
+  if (!place || (live >= unfinished_ && !all)) return std::nullopt;
+  places_[*place].state = State::kStarting;
+  if (recorder_) recorder_->worker_wanted(*place);
+  return place;
+}
+
+void Pool::add_worker(std::uint32_t index, pid_t pid, os::Fd pidfd) {
+  std::lock_guard lock(mutex_);
+  Place& place = places_[index];
+  place.state = State::kThere;
+  place.pid = pid;
+  place.pidfd = std::move(pidfd);
+  place.calls = shm::RingWriter(board_.calls(index));
+  place.results = shm::RingReader(board_.results(index));
+  if (present_ <= index) present_ = index + 1;
+  ++counters_.workers_started;
+  if (recorder_) recorder_->worker_started(index, pid);
+  front_set_.add(place.pidfd.get(), index);
+  back_set_.add(place.pidfd.get(), index);
+  if (broken_) {
+    place.state = State::kEnding;
+    os::send_signal(place.pidfd, os::kTerminate);
+  }
+  pump_locked();
+}
+
+void Pool::no_worker(std::uint32_t index) {
+  std::lock_guard lock(mutex_);
+  places_[index].state = State::kNone;
+  board_.reset(index);
+}
+
+void Pool::finish() {
+  std::lock_guard lock(mutex_);
+  finishing_ = true;
+  pump_locked();
+}
+
+std::uint32_t Pool::index_of(const Place& place) const noexcept {
+  return static_cast<std::uint32_t>(&place - places_.data());
+}
+std::size_t Pool::unfinished() {
+  std::lock_guard lock(mutex_);
+  return unfinished_;
+}
+
+std::size_t Pool::workers() {
+  std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::count_if(places_.begin(), places_.end(),
+                    [](const Place& place) { return place.state != State::kNone; }) +
+      (doomed_.empty() ? 0 : 1));
+}
+
+}  // namespace procession::pool

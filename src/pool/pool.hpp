@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/pool: task -> call -> outcome, the parent's side: submit, dispatch, settle, supervise.
+//
+//   submit -> [ready] -> dispatch -> [call ring] -> work (pool/worker) -> [result ring] -> collect
+//                                    a worker's death -> supervise -> an Outcome like any other
+//
+// The ledger holds every task from submit to its outcome, so that each ends exactly once, whatever
+// dies. Who makes a worker process, and what a payload means, is the front door's business.
+//
+// Thread-safe. The mutex is held for moments only and never while anything of the front door runs.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/deadline.hpp"
+#include "os/descendants.hpp"
+#include "os/event.hpp"
+#include "os/pidfd.hpp"
+#include "pool/board.hpp"
+#include "pool/events.hpp"
+#include "pool/stats.hpp"
+#include "pool/task_options.hpp"
+#include "shm/arena.hpp"
+
+namespace procession::pool {
+
+struct Options {
+  std::uint32_t max_workers = 1;
+  std::uint32_t ring_size = 1 << 20;   // bytes, a power of two
+  std::uint64_t tasks_per_worker = 0;  // a worker ends after so many; 0: never
+  OnDeath on_death = OnDeath::kBreak;
+  std::uint32_t retries = 0;
+  std::chrono::nanoseconds timeout = kForever;  // that a task may run
+  std::uint64_t max_rss = 0;  // bytes; a worker that has more after a task is replaced; 0: any
+  std::chrono::nanoseconds idle_timeout = kForever;  // a worker without a task for so long ends
+};
+
+// What is known of a worker that ended.
+struct Death {
+  pid_t pid = 0;
+  os::ExitStatus status;
+  std::optional<std::uint32_t> function;      // of the task that it was in
+  std::shared_ptr<const Circumstances> more;  // of a death that nobody asked for
+};
+
+enum class OutcomeKind : std::uint8_t { kResult, kFailure, kDied, kBroken, kTimedOut };
+
+struct Outcome {
+  TaskId task = kNoTask;
+  void* future = nullptr;  // as given to submit
+  OutcomeKind kind = OutcomeKind::kResult;
+  std::uint32_t form = 0;
+  std::size_t begin = 0;  // of the payload in Outcomes::bytes
+  std::size_t size = 0;
+  bool spilled = false;            // the payload is in the first block instead
+  std::vector<shm::Block> blocks;  // the receiver's to release
+  std::uint32_t function = 0;
+  std::optional<Death> death;          // of kTimedOut: to come, so that only its pid is known
+  std::chrono::nanoseconds timeout{};  // of kTimedOut
+  bool was_begun = false;              // kBroken: by the worker that died
+};
+
+// What a worker's end asks of the front door: to reap it.
+struct Loss {
+  std::uint32_t place = 0;
+  Death death;
+  bool expected = false;  // it was told to end, or stopped
+};
+
+// What a worker's front door tells the parent's.
+struct Message {
+  std::uint32_t form = 0;
+  std::uint32_t place = 0;
+  pid_t pid = 0;
+  std::uint64_t task = kNoNumber;  // in the order of submits, if it was at one
+  FunctionId function = 0;
+  std::size_t begin = 0;  // of the payload in Outcomes::bytes
+  std::size_t size = 0;
+};
+
+struct Outcomes {
+  std::vector<Message> messages;  // came before what has ended
+  std::vector<Outcome> ended;
+  std::vector<Loss> losses;
+  base::Bytes bytes;
+
+  bool empty() const noexcept { return ended.empty() && losses.empty() && messages.empty(); }
+  void clear() noexcept;
+};
+
+class Pool {
+ public:
+  explicit Pool(const Options& options);
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool();
+
+  // The descriptors that a worker process needs, in the order of Worker's constructor.
+  std::vector<int> worker_fds() const;
+
+  // Keeps a function's bytes; each worker gets them once, ahead of its first call of it. `name` is
+  // for people.
+  FunctionId add_function(base::Bytes bytes, std::string name = {});
+
+  // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
+  // it and are released at its end; a payload above kLargestInline gets one of its own. OsError
+  // (ENOMEM) if memory is full.
+  TaskId submit(FunctionId function, std::uint32_t form, base::Bytes payload, void* future,
+                std::vector<shm::Block> blocks = {}, const TaskOptions& options = {});
+
+  // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
+  shm::Block put(base::BytesView bytes);
+  std::span<std::byte> content(shm::Block block) const { return arena_.bytes(block); }
+  void release(shm::Block block);
+
+  // Whether a worker has been given it, and no outcome has come.
+  bool is_assigned(TaskId task);
+
+  // Takes a task back that no worker has been given. Gives its future, or null if it is too late.
+  // `running`: also one that a worker has been given; that which has begun it is stopped, with the
+  // processes that came of it, by SIGTERM and a moment later by SIGKILL, and replaced.
+  void* cancel(TaskId task, bool running = false);
+
+  // Takes all of those back.
+  std::vector<void*> cancel_all();
+
+  // A place for which a worker should be started now, or nothing. Its process is to be told with
+  // `add_worker`, or `no_worker` if it could not be started. `all`: until there are `max_workers`,
+  // whatever there is to do.
+  std::optional<std::uint32_t> worker_wanted(bool all = false);
+  void add_worker(std::uint32_t place, pid_t pid, os::Fd pidfd);
+  void no_worker(std::uint32_t place);
+
+  // No more workers are started; those that are there end when all tasks have ended.
+  void finish();
+
+  // From now on a worker's death breaks the pool, whatever the options say: workers are to be killed.
+  void stop_now() noexcept { stopping_.store(true, std::memory_order_relaxed); }
+
+  // Moves what workers have sent into `outcomes`, sees to dead workers, and hands out more work.
+  void collect(Outcomes& outcomes);
+
+  // Hands out work and takes in results, which stay for the next `collect`.
+  void pump();
+
+  // Waits for something to collect. The front is for one thread at a time, which waits for a task of
+  // its own (`awaited`, or kAnyTask) and looks after all the others while it is there; the back is
+  // for one that always waits, and is rung only while nobody is at the front. kReady may come
+  // without a cause. `ready` is asked last, before the sleep.
+  void enter_front() noexcept;
+  template <class Ready>
+  base::Waited wait_front(TaskId awaited, base::Deadline deadline, Ready ready);
+  void leave_front();
+  base::Waited wait_back(base::Deadline deadline);
+
+  // Has every result ring for the thread at the back, as long as somebody needs them as they come.
+  void want_all(bool on) noexcept;
+  bool wants_all() const noexcept { return wants_all_.load(std::memory_order_relaxed); }
+
+  // Wakes the thread at the back, or at the front.
+  void ring_back() noexcept { os::ring(back_); }
+  void ring_front() noexcept { os::ring(front_); }
+  void ring_front_if_asleep() noexcept;
+
+  // Whether there is something to collect now.
+  bool has_news() const noexcept;
+
+  // Tasks without an outcome; workers that are there or being started, and one more as long as a
+  // process is to be ended that came of one.
+  std::size_t unfinished();
+  std::size_t workers();
+  bool is_finishing() const noexcept { return finishing_.load(std::memory_order_relaxed); }
+  bool is_broken() const noexcept { return broken_.load(std::memory_order_relaxed); }
+
+  // What it is doing, and has done; as of the last `collect` or `pump`.
+  Stats stats();
+  std::string name_of(FunctionId function);
+
+  // Tells what happens from now on, up to `end_events`. Results are told of when they are
+  // collected: who listens sees to that with `want_all`.
+  std::shared_ptr<EventStream> listen(std::size_t limit);
+
+  // Has a trace written to a file, before the first submit; OsError if there can be none. The
+  // thread at the back is rung when there is much to write, and calls `write_trace`, which says if
+  // that failed; after `end_events` it writes the rest.
+  void trace_to(const std::string& path);
+  std::string write_trace();
+
+  // The pool has ended.
+  void end_events();
+
+ private:
+  // A worker that holds work which it hasn't begun for so long, while another idles, loses it.
+  static constexpr std::chrono::milliseconds kStall{2};
+  static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
+
+  struct Task {
+    std::uint64_t generation = 0;
+    std::uint64_t number = 0;  // in the order of submits
+    bool live = false;
+    bool assigned = false;
+    void* future = nullptr;
+    FunctionId function = 0;
+    std::uint32_t form = 0;
+    std::uint32_t deaths = 0;
+    std::uint64_t expected = 0;  // ns, added to its worker's
+    std::chrono::nanoseconds timeout = kForever;
+    std::int32_t priority = 0;
+    std::uint32_t retries = 0;
+    OnDeath on_death = OnDeath::kBreak;
+    bool spilled = false;
+    base::Bytes payload;
+    std::vector<shm::Block> blocks;
+  };
+  struct Function {
+    base::Bytes bytes;
+    std::uint64_t average = 0;  // ns of a call, or 0 if none has ended
+    std::string name = {};
+  };
+  enum class State : std::uint8_t { kNone, kStarting, kThere, kEnding };
+  struct Given {
+    std::uint32_t slot = 0;
+    std::uint64_t index = 0;  // of the call, among all that its worker was sent
+  };
+  using Clock = base::Deadline::Clock;
+  static constexpr Clock::time_point kNever = Clock::time_point::max();
+  // Between SIGTERM and SIGKILL, for a worker that is stopped and what came of it.
+  static constexpr std::chrono::seconds kGrace{1};
+  struct Place {
+    State state = State::kNone;
+    bool ready = false;
+    bool corrupted = false;                 // what it writes is not to be trusted
+    bool owes_stop = false;                 // it is to end after what it has, and wasn't told yet
+    bool stopped = false;                   // it is being killed: what it sends comes too late
+    bool timed = false;                     // the one task that it has may run until `act_at`
+    Clock::time_point act_at = kNever;      // when the task is to be ended, or the worker killed
+    Clock::time_point idle_since = kNever;  // if there's an idle_timeout
+    // Of the task that it was stopped in: it may still be writing to them. In the order of
+    // ResultHeader::kept; without a size if they are no more to be released.
+    std::vector<shm::Block> orphans;
+    pid_t pid = 0;
+    os::Fd pidfd;
+    shm::RingWriter calls;
+    shm::RingReader results;
+    std::deque<Given> assigned;  // tasks, in the order of their calls
+    std::vector<bool> knows;     // functions
+    std::uint64_t sent = 0;      // calls so far
+    std::uint64_t done = 0;      // results so far
+    std::uint64_t expected = 0;  // ns of work given to it
+    std::uint64_t done_at_last_look = 0;
+    base::Deadline::Clock::time_point looked{};  // when it was last seen to make progress
+    std::uint64_t used = 0;                      // when it was last given work
+    std::uint64_t busy = 0;                      // ns that the calls took so far
+    std::int64_t free_since = 0;                 // when the last of them ended
+  };
+
+  // A process that came of a stopped worker, and when it is to be killed.
+  struct Doomed {
+    os::Descendant process;
+    Clock::time_point kill_at;
+  };
+
+  std::uint32_t slot_of(TaskId task) const noexcept { return static_cast<std::uint32_t>(task); }
+  TaskId id_of(std::uint32_t slot) const noexcept;
+  Task* find(TaskId task) noexcept;
+  void erase(std::uint32_t slot) noexcept;
+
+  void pump_locked();
+  void dispatch();
+  void give_out();
+  bool nothing_ready() const noexcept { return ready_.empty() && ranked_.empty(); }
+  std::deque<TaskId>& queue_of(const Task& task);
+  std::deque<TaskId>* next_queue() noexcept;
+  Place* place_for(const Task& task) noexcept;
+  bool can_take(const Place& place, const Task& task) const noexcept;
+  bool assign(Place& place, TaskId task);
+  bool send(Place& place, std::initializer_list<base::BytesView> parts) noexcept;
+  void send_stop(Place& place) noexcept;
+  void tell_when_to_ring() noexcept;
+  void wake(std::uint32_t index) noexcept;
+  void take_results(std::uint32_t index);
+  void take_result(Place& place, base::BytesView record);
+  void release_blocks(Task& task, std::uint64_t kept);
+  void supervise(std::uint32_t index);
+  void settle_death(Place& place, const Death& death);
+  const Given* begun(const Place& place) const noexcept;
+  void requeue(Place& place, std::size_t keep);
+  void revoke(Place& place);
+  void retire(Place& place);
+  void begin_to_idle(Place& place) noexcept;
+  void act_by(Clock::time_point point) noexcept;
+  void keep_time();
+  Clock::time_point keep_time_of(Place& place, Clock::time_point now);
+  bool stop_running(std::uint32_t slot);
+  void stop_worker(Place& place);
+  void kill_worker(Place& place);
+  void look_after_doomed();
+  void release_orphans(Place& place);
+  void take_back_unbegun();
+  void end(std::uint32_t slot, Outcome outcome);
+  // `ending`: a worker that has said so itself and may have more to say elsewhere.
+  void break_all(const Outcome& reason, const Place* ending = nullptr);
+  void note_ends(const std::vector<std::uint64_t>& ready);
+  bool any_results() const noexcept;
+  bool low_water() const noexcept;
+  bool back_is_needed() const noexcept;
+  void ring_sleeper() noexcept;
+  base::Deadline bounded(base::Deadline deadline) const noexcept;
+  base::Waited sleep_front(base::Deadline deadline);
+  std::uint32_t index_of(const Place& place) const noexcept;
+  void take_message(const Place& place, const ResultHeader& header, base::BytesView payload,
+                    const std::vector<shm::Block>& blocks);
+  Recorder& recorder();
+  void note_start(const Place& place);
+
+  const Options options_;
+  Board board_;
+  shm::Arena arena_;
+  std::mutex arena_mutex_;  // alone, or after mutex_
+  os::Fd front_;
+  os::Fd back_;
+  os::WaitSet front_set_;
+  os::WaitSet back_set_;
+
+  std::mutex mutex_;
+  std::deque<Task> tasks_;  // the ledger
+  std::vector<std::uint32_t> free_;
+  std::deque<Function> functions_;
+  std::deque<TaskId> ready_;  // may hold ids of tasks that were cancelled
+  // The same of other priorities than 0; none of them is empty.
+  std::map<std::int32_t, std::deque<TaskId>, std::greater<>> ranked_;
+  std::vector<Place> places_;
+  Outcomes outcomes_;
+  std::size_t unfinished_ = 0;
+  std::uint64_t uses_ = 0;
+  std::vector<Doomed> doomed_;
+  std::atomic<Clock::time_point> act_at_ = kNever;  // no later than any place's, or kill_at
+  std::uint64_t submits_ = 0;
+  Counters counters_;
+  std::unique_ptr<Recorder> recorder_;  // once somebody listens
+  bool has_ended_ = false;              // in full: nothing more is told
+  std::uint32_t failed_starts_ = 0;     // workers in a row that died before they were ready
+  std::atomic<bool> finishing_ = false;
+  std::atomic<bool> broken_ = false;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> wants_all_ = false;
+  std::atomic<bool> has_outcomes_ = false;
+  std::atomic<bool> has_losses_ = false;  // or messages: what is for the back only
+  Outcome broken_by_;
+  base::Bytes broken_by_bytes_;
+  std::atomic<std::uint32_t> present_ = 0;  // places above this have never been used
+  std::unique_ptr<std::atomic<bool>[]> ended_;
+  std::atomic<std::uint32_t> endings_ = 0;
+  std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
+  std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
+  int front_spins_ = 2000;
+};
+
+template <class Ready>
+base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready ready) {
+  for (int i = 0; i < front_spins_; ++i) {
+    if (has_news()) {
+      front_spins_ = front_spins_ * 2 > 2000 ? 2000 : front_spins_ * 2;
+      return base::Waited::kReady;
+    }
+    pause();
+  }
+  front_spins_ = front_spins_ / 2 < 50 ? 50 : front_spins_ / 2;
+  ParentBoard& parent = board_.parent();
+  parent.awaited.store(awaited, std::memory_order_relaxed);
+  parent.front_asleep.store(1, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (wants_all()) {  // asked after the store: `want_all` stores the same, and may come between
+    parent.awaited.store(kAnyTask, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  base::Waited waited = base::Waited::kReady;
+  if (!has_news() && !ready()) waited = sleep_front(deadline);
+  parent.front_asleep.store(0, std::memory_order_relaxed);
+  return waited;
+}
+
+}  // namespace procession::pool

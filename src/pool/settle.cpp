@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/settle: what a result, or a worker's death, means for tasks.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "pool/pool.hpp"
+
+namespace procession::pool {
+
+namespace {
+
+// A task that has killed its worker so often is not tried again, whatever `retries` says.
+constexpr std::uint32_t kMostDeaths = 3;
+constexpr std::uint32_t kMostFailedStarts = 10;
+
+}  // namespace
+
+void Pool::take_results(std::uint32_t index) {
+  Place& place = places_[index];
+  if (place.corrupted) {
+    place.results.abandon();
+    return;
+  }
+  WorkerBoard& worker = board_.worker(index);
+  if (worker.has_told.load(std::memory_order_relaxed)) worker.has_told.exchange(0);
+  try {
+    while (std::optional<base::BytesView> record = place.results.peek()) {
+      take_result(place, *record);
+      place.results.pop();
+    }
+  } catch (const std::runtime_error&) {  // its memory is corrupted: it is not to be trusted
+    place.corrupted = true;
+    place.results.abandon();
+    os::send_signal(place.pidfd, os::kKill);
+    return;
+  }
+  if (worker.wants_room.load(std::memory_order_relaxed) && worker.wants_room.exchange(0)) {
+    wake(index);
+    worker.room.fetch_add(1);
+    os::futex_wake(worker.room, 1 << 20);
+  }
+}
+
+void Pool::take_result(Place& place, base::BytesView record) {
+  ResultHeader header;
+  if (record.size() < sizeof header) throw std::runtime_error("procession: a torn result");
+  std::memcpy(&header, record.data(), sizeof header);
+  base::BytesView payload = record.subspan(sizeof header);
+  if (payload.size() / sizeof(shm::Block) < header.blocks) {
+    throw std::runtime_error("procession: a torn result");
+  }
+  std::vector<shm::Block> blocks(header.blocks);
+  if (!blocks.empty()) {
+    std::memcpy(blocks.data(), payload.data(), header.blocks * sizeof(shm::Block));
+  }
+  payload = payload.subspan(header.blocks * sizeof(shm::Block));
+  for (shm::Block block : blocks) arena_.hand_over(block, arena_.party());
+  if (header.kind == ResultKind::kReady) {
+    place.ready = true;
+    place.free_since = header.began;
+    failed_starts_ = 0;
+    begin_to_idle(place);
+    if (recorder_) recorder_->worker_ready(index_of(place), place.pid, header.began);
+    return;
+  }
+  if (header.kind == ResultKind::kMessage) {
+    take_message(place, header, payload, blocks);
+    return;
+  }
+  if (broken_ || place.stopped) {
+    for (shm::Block block : blocks) release(block);
+    for (std::size_t i = 0; i < place.orphans.size() && i < 64; ++i) {
+      if (header.kept >> i & 1) place.orphans[i].size = 0;
+    }
+    return;
+  }
+  Outcome outcome;
+  outcome.form = header.form;
+  outcome.spilled = header.spilled != 0 && !blocks.empty();
+  outcome.blocks = std::move(blocks);
+  outcome.begin = outcomes_.bytes.size();
+  outcome.size = payload.size();
+  if (header.kind == ResultKind::kCantBegin) {
+    // Many outcomes share it, so it can't stay in a block.
+    base::Bytes spilled;
+    if (outcome.spilled) {
+      std::span<std::byte> content = arena_.bytes(outcome.blocks.front());
+      spilled.assign(content.begin(), content.end());
+      payload = spilled;
+    }
+    for (shm::Block block : std::exchange(outcome.blocks, {})) release(block);
+    outcome.spilled = false;
+    outcome.size = payload.size();
+    outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+    outcome.kind = OutcomeKind::kBroken;
+    place.state = State::kEnding;
+    break_all(outcome, &place);
+    return;
+  }
+  std::uint32_t slot = slot_of(header.task);
+  Task* task = find(header.task);
+  if (!task || place.assigned.empty() || place.assigned.front().slot != slot) {
+    throw std::runtime_error("procession: a result that nobody asked for");
+  }
+  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  place.assigned.pop_front();
+  place.expected -= task->expected;
+  ++place.done;
+  if (place.timed) {
+    place.timed = false;
+    place.act_at = kNever;
+  }
+  if (place.assigned.empty()) begin_to_idle(place);
+  auto took = static_cast<std::uint64_t>(std::max<std::int64_t>(header.nanoseconds, 1));
+  place.busy += took;
+  place.free_since = header.began + header.nanoseconds;
+  if (recorder_) {
+    recorder_->answered(slot, header.kind == ResultKind::kFailure, header.began,
+                        header.nanoseconds);
+  }
+  std::uint64_t& average = functions_[task->function].average;
+  average = average == 0 ? took : (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+  outcome.kind = header.kind == ResultKind::kResult ? OutcomeKind::kResult : OutcomeKind::kFailure;
+  release_blocks(*task, header.kept);
+  end(slot, std::move(outcome));
+  if (header.retires) retire(place);
+}
+
+void Pool::begin_to_idle(Place& place) noexcept {
+  if (options_.idle_timeout == kForever) return;
+  place.idle_since = os::coarse_now();
+  act_by(place.idle_since + options_.idle_timeout);
+}
+
+// Not to be trusted, as nothing that a worker says; but it changes nothing here.
+void Pool::take_message(const Place& place, const ResultHeader& header, base::BytesView payload,
+                        const std::vector<shm::Block>& blocks) {
+  Message message;
+  message.form = header.form;
+  message.place = index_of(place);
+  message.pid = place.pid;
+  if (const Task* task = find(header.task)) {
+    message.task = task->number;
+    message.function = task->function;
+  }
+  if (header.spilled && !blocks.empty()) payload = arena_.bytes(blocks.front());
+  message.begin = outcomes_.bytes.size();
+  message.size = payload.size();
+  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  outcomes_.messages.push_back(message);
+  for (shm::Block block : blocks) release(block);
+}
+
+void Pool::end(std::uint32_t slot, Outcome outcome) {
+  Task& task = tasks_[slot];
+  bool died = outcome.kind == OutcomeKind::kDied || outcome.was_begun;
+  if (outcome.kind == OutcomeKind::kResult) ++counters_.done;
+  if (outcome.kind == OutcomeKind::kFailure) ++counters_.failed;
+  if (died) ++counters_.died;
+  if (outcome.kind == OutcomeKind::kBroken && !died) ++counters_.broken;
+  bool timed_out = outcome.kind == OutcomeKind::kTimedOut;
+  if (timed_out) ++counters_.timed_out;
+  if (recorder_) {  // those with an answer have been told of
+    EventKind kind = timed_out ? EventKind::kTimedOut : EventKind::kBroken;
+    recorder_->ended(slot, died ? EventKind::kDied : kind,
+                     outcome.death ? outcome.death->status.value() : 0);
+  }
+  outcome.task = id_of(slot);
+  outcome.future = task.future;
+  outcome.function = task.function;
+  outcomes_.ended.push_back(std::move(outcome));
+  erase(slot);
+}
+
+void Pool::break_all(const Outcome& reason, const Place* ending) {
+  broken_ = true;
+  broken_by_ = reason;
+  auto begin = outcomes_.bytes.begin() + static_cast<std::ptrdiff_t>(reason.begin);
+  broken_by_bytes_.assign(begin, begin + static_cast<std::ptrdiff_t>(reason.size));
+  ready_.clear();
+  ranked_.clear();
+  for (Place& place : places_) {
+    if (place.timed) place.act_at = kNever;
+    place.timed = false;
+    place.assigned.clear();
+    place.expected = 0;
+    bool ends_by_itself = &place == ending;
+    if (place.state == State::kThere) place.state = State::kEnding;
+    if (place.pidfd.valid() && !ends_by_itself) os::send_signal(place.pidfd, os::kTerminate);
+  }
+  for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
+    if (tasks_[slot].live) end(slot, reason);
+  }
+}
+
+// --- supervise
+
+void Pool::note_ends(const std::vector<std::uint64_t>& ready) {
+  for (std::uint64_t key : ready) {
+    if (key == kEvent) continue;
+    std::lock_guard lock(mutex_);
+    Place& place = places_[key];
+    // Another thread may have been told the same, and the place have a new holder since.
+    if (!place.pidfd.valid() || !os::peek_status(place.pidfd)) continue;
+    front_set_.remove(place.pidfd.get());
+    back_set_.remove(place.pidfd.get());
+    if (!ended_[key].exchange(true)) ++endings_;
+  }
+}
+
+void Pool::supervise(std::uint32_t index) {
+  Place& place = places_[index];
+  take_results(index);  // what it had still sent counts
+  os::Exit exit = os::peek_exit(place.pidfd).value_or(os::Exit{os::kStatusLost, {}});
+  Death death{place.pid, exit.status, {}, {}};
+  bool expected = place.stopped || (place.state == State::kEnding && place.assigned.empty() &&
+                                    death.status == os::ExitStatus{});
+  outcomes_.losses.push_back({index, death, expected});
+  if (!broken_ && !expected && !stopping_) ++counters_.workers_died;
+  if (recorder_) recorder_->worker_ended(index, place.pid, death.status.value());
+  if (!broken_ && !expected) {
+    if (!place.ready && place.done == 0) ++failed_starts_;
+    death.more = std::make_shared<const Circumstances>(circumstances_of(board_.words(index), exit));
+    if (const Given* given = begun(place)) death.function = tasks_[given->slot].function;
+    settle_death(place, death);
+  }
+  requeue(place, 0);
+  {
+    std::lock_guard lock(arena_mutex_);
+    release_orphans(place);
+    arena_.reclaim(static_cast<int>(index) + 1);
+  }
+  board_.reset(index);
+  place = Place{};
+}
+
+// The task that a worker has begun and not ended, or null.
+const Pool::Given* Pool::begun(const Place& place) const noexcept {
+  std::uint64_t begun =
+      board_.worker(index_of(place)).claimed.load(std::memory_order_acquire) & ~kRevoked;
+  if (place.assigned.empty()) return nullptr;
+  if (place.assigned.front().index >= begun && !place.corrupted) return nullptr;
+  return &place.assigned.front();
+}
+
+void Pool::settle_death(Place& place, const Death& death) {
+  Outcome outcome;
+  // That of the task that it was in, or that it would have begun with.
+  OnDeath on_death =
+      place.assigned.empty() ? options_.on_death : tasks_[place.assigned.front().slot].on_death;
+  if (stopping_) on_death = OnDeath::kBreak;
+  outcome.death = death;
+  bool never_begins = failed_starts_ >= kMostFailedStarts;
+  const Given* given = begun(place);
+  if (recorder_ && given) recorder_->started(given->slot, place.free_since);
+  if (never_begins || (on_death == OnDeath::kBreak && place.state != State::kEnding) ||
+      (on_death == OnDeath::kBreak && !place.assigned.empty())) {
+    outcome.kind = OutcomeKind::kBroken;
+    if (given) {
+      Outcome own = outcome;
+      own.was_begun = true;
+      end(given->slot, std::move(own));
+    }
+    break_all(outcome);
+    return;
+  }
+  if (!given) return;
+  std::uint32_t slot = given->slot;
+  Task& task = tasks_[slot];
+  ++task.deaths;
+  if (on_death == OnDeath::kRetry && task.deaths <= task.retries && task.deaths < kMostDeaths) {
+    for (shm::Block block : task.blocks) arena_.hand_over(block, arena_.party());
+    return;  // put back with the others
+  }
+  place.assigned.pop_front();
+  place.expected -= task.expected;
+  outcome.kind = OutcomeKind::kDied;
+  end(slot, std::move(outcome));
+}
+}  // namespace procession::pool

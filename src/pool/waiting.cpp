@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/waiting: how the parent sleeps, at the front and at the back, and what wakes it.
+#include "pool/pool.hpp"
+#include "pool/trace.hpp"
+
+namespace procession::pool {
+
+bool Pool::any_results() const noexcept {
+  std::uint32_t present = present_.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < present; ++i) {
+    const shm::RingControl& results = board_.worker(i).results;
+    if (results.tail.load(std::memory_order_acquire) !=
+        results.head.load(std::memory_order_acquire)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whether a worker waits for room, or results are there that it would have rung for, had there been
+// somebody to ring for.
+bool Pool::low_water() const noexcept {
+  std::uint32_t present = present_.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < present; ++i) {
+    const WorkerBoard& worker = board_.worker(i);
+    // Also if its results have just been taken: it may have missed that, and rung a front that has left.
+    if (worker.wants_room.load(std::memory_order_relaxed)) return true;
+    if (worker.results.tail.load(std::memory_order_acquire) ==
+        worker.results.head.load(std::memory_order_acquire)) {
+      continue;
+    }
+    std::uint64_t begun = worker.claimed.load(std::memory_order_relaxed) & ~kRevoked;
+    if (begun >= worker.ring_after.load(std::memory_order_relaxed) ||
+        worker.has_told.load(std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Pool::back_is_needed() const noexcept {
+  return endings_.load(std::memory_order_acquire) > 0 ||
+         has_losses_.load(std::memory_order_acquire) || (wants_all() && has_news());
+}
+
+// As a worker does.
+void Pool::ring_sleeper() noexcept {
+  ParentBoard& parent = board_.parent();
+  if (parent.front_asleep.load(std::memory_order_relaxed)) {
+    if (parent.front_asleep.exchange(0, std::memory_order_relaxed)) os::ring(front_);
+  } else if (!parent.front_present.load(std::memory_order_relaxed) &&
+             parent.back_asleep.exchange(0, std::memory_order_relaxed)) {
+    ring_back();
+  }
+}
+
+bool Pool::has_news() const noexcept {
+  return has_outcomes_.load(std::memory_order_acquire) ||
+         endings_.load(std::memory_order_acquire) > 0 || any_results();
+}
+
+void Pool::pump() {
+  std::lock_guard lock(mutex_);
+  pump_locked();
+}
+
+void Pool::collect(Outcomes& outcomes) {
+  outcomes.clear();
+  std::lock_guard lock(mutex_);
+  pump_locked();
+  std::swap(outcomes, outcomes_);
+  has_outcomes_.store(false, std::memory_order_release);
+  has_losses_.store(false, std::memory_order_release);
+  if (recorder_ && recorder_->trace() && recorder_->trace()->is_full()) ring_back();
+}
+
+base::Deadline Pool::bounded(base::Deadline deadline) const noexcept {
+  Clock::time_point act_at = act_at_.load(std::memory_order_relaxed);
+  if (act_at != kNever) deadline = base::Deadline::earlier(deadline, base::Deadline::at(act_at));
+  if (!stalled_.load(std::memory_order_relaxed)) return deadline;
+  int left = deadline.remaining_ms();
+  return left >= 0 && left < kStall.count() ? deadline : base::Deadline::after(kStall);
+}
+
+void Pool::enter_front() noexcept {
+  board_.parent().front_present.store(1, std::memory_order_seq_cst);
+}
+
+base::Waited Pool::sleep_front(base::Deadline deadline) {
+  std::vector<std::uint64_t> ready;
+  base::Waited waited = front_set_.wait(bounded(deadline), ready);
+  os::answer(front_);
+  note_ends(ready);
+  if (waited == base::Waited::kTimedOut && !deadline.passed()) {
+    pump();
+    return base::Waited::kReady;
+  }
+  return waited;
+}
+
+void Pool::leave_front() {
+  board_.parent().front_present.store(0, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // What came meanwhile was not rung for at the back.
+  if (back_is_needed() || low_water() || (stalled_ && !back_looks_)) ring_back();
+}
+
+base::Waited Pool::wait_back(base::Deadline deadline) {
+  ParentBoard& parent = board_.parent();
+  parent.back_asleep.store(1, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  base::Waited waited = base::Waited::kReady;
+  std::vector<std::uint64_t> ready;
+  bool is_front = parent.front_present.load(std::memory_order_relaxed) != 0;
+  if (!back_is_needed() && (is_front || !low_water())) {
+    back_looks_ = stalled_.load();
+    waited = back_set_.wait(bounded(deadline), ready);
+    back_looks_ = false;
+  }
+  parent.back_asleep.store(0, std::memory_order_relaxed);
+  os::answer(back_);
+  note_ends(ready);
+  if (waited == base::Waited::kTimedOut && !deadline.passed()) {
+    pump();
+    return base::Waited::kReady;
+  }
+  return waited;
+}
+
+void Pool::want_all(bool on) noexcept {
+  wants_all_.store(on, std::memory_order_relaxed);
+  board_.parent().back_wants_all.store(on ? 1 : 0, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (on) {
+    board_.parent().awaited.store(kAnyTask, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (has_news()) ring_back();
+  }
+}
+
+void Pool::ring_front_if_asleep() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (board_.parent().front_asleep.exchange(0, std::memory_order_relaxed)) os::ring(front_);
+}
+}  // namespace procession::pool

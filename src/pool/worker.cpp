@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pool/worker.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "os/process.hpp"
+#include "os/signals.hpp"
+#include "pool/events.hpp"
+
+namespace procession::pool {
+
+namespace {
+
+// About what one sleep and wake across CPUs cost.
+constexpr int kMostSpins = 2000;
+constexpr int kFewestSpins = 50;
+constexpr std::chrono::milliseconds kBetweenLooks{1};
+
+}  // namespace
+
+Worker::Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os::Fd arena)
+    : board_(std::move(memory)),
+      own_(board_.worker(place)),
+      words_(board_.words(place)),
+      calls_(board_.calls(place)),
+      results_(board_.results(place)),
+      arena_(std::move(arena), static_cast<int>(place) + 1),
+      front_(std::move(front)),
+      back_(std::move(back)),
+      pid_(os::current_pid()) {
+  note_oom_counter();
+  if (board_.max_rss() != 0) resident_.emplace();
+}
+
+void Worker::say_ready() {
+  ResultHeader ready{kNoTask, ResultKind::kReady};
+  ready.began = now_ns();
+  reply(ready, {});
+}
+
+// Who is told to is not who waits in `next`, so it has a word of its own to wait on.
+void Worker::tell(ResultHeader header, base::BytesView payload) {
+  header.kind = ResultKind::kMessage;
+  shm::Block block;
+  if (payload.size() > kLargestInline) {
+    block = arena_.allocate(payload.size());
+    shm::copy(arena_.bytes(block), payload);
+    header.spilled = header.blocks = 1;
+    payload = {};
+  }
+  auto head = std::as_bytes(std::span(&header, 1));
+  auto table = std::as_bytes(std::span(&block, header.blocks));
+  while (!results_.try_write({head, table, payload})) {
+    std::uint32_t seen = own_.room.load(std::memory_order_relaxed);
+    own_.wants_room.store(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (results_.try_write({head, table, payload})) break;
+    os::ring(parent_is_at_front() ? front_ : back_);
+    os::futex_wait(own_.room, seen, base::Deadline::never());
+  }
+  own_.wants_room.store(0, std::memory_order_relaxed);
+  own_.has_told.store(1, std::memory_order_relaxed);
+  ring_parent(kNoTask);
+}
+
+std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
+                                 const std::function<void()>& on_interrupt) {
+  if (has_call_) calls_.pop();
+  has_call_ = false;
+  while (true) {
+    std::optional<base::BytesView> record = calls_.peek();
+    for (int i = 0; !record && i < spins_; ++i) {
+      pause();
+      record = calls_.peek();
+      if (record) spins_ = std::min(kMostSpins, spins_ * 2);
+    }
+    if (!record) {
+      spins_ = std::max(kFewestSpins, spins_ / 2);
+      sleep(on_sleep, on_interrupt);
+      continue;
+    }
+    Call call;
+    if (record->size() < sizeof call.header) throw std::runtime_error("procession: a torn call");
+    std::memcpy(&call.header, record->data(), sizeof call.header);
+    if (call.header.kind == CallKind::kStop) return std::nullopt;
+    // What was taken back may have ended elsewhere, and its blocks be gone.
+    if (call.header.kind == CallKind::kCall && !claim()) {
+      calls_.pop();
+      continue;
+    }
+    base::BytesView rest = record->subspan(sizeof call.header);
+    if (rest.size() / sizeof(shm::Block) < call.header.blocks) {
+      throw std::runtime_error("procession: a torn call");
+    }
+    call.blocks.resize(call.header.blocks);
+    if (!call.blocks.empty()) {
+      std::memcpy(call.blocks.data(), rest.data(), call.header.blocks * sizeof(shm::Block));
+    }
+    call.payload = rest.subspan(call.header.blocks * sizeof(shm::Block));
+    if (call.header.spilled && !call.blocks.empty()) {
+      call.payload = arena_.bytes(call.blocks.front());
+      call.blocks.erase(call.blocks.begin());
+    }
+    has_call_ = true;
+    return call;
+  }
+}
+
+// Whether the next call is still this worker's to do. Otherwise it was taken back, with all that were
+// published before the taking back.
+bool Worker::claim() {
+  std::uint64_t claimed = own_.claimed.load(std::memory_order_acquire);
+  while (true) {
+    if (claimed & kRevoked) {
+      std::uint64_t end = own_.discard_up_to.load(std::memory_order_acquire);
+      if (taken_ >= end) {  // all of them had been begun
+        own_.claimed.store(taken_, std::memory_order_release);
+        claimed = taken_;
+        continue;
+      }
+      ++taken_;
+      if (taken_ == end) own_.claimed.store(end, std::memory_order_release);
+      return false;
+    }
+    if (own_.claimed.compare_exchange_weak(claimed, claimed + 1, std::memory_order_acq_rel)) {
+      ++taken_;
+      return true;
+    }
+  }
+}
+
+void Worker::sleep(const std::function<void(bool)>& on_sleep,
+                   const std::function<void()>& on_interrupt) {
+  own_.asleep.store(1, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (calls_.has_record()) {
+    own_.asleep.store(0, std::memory_order_relaxed);
+    return;
+  }
+  if (own_.calls_full.load(std::memory_order_relaxed) && own_.calls_full.exchange(0)) {
+    if (parent_is_at_front()) os::ring(front_);
+    os::ring(back_);  // who is at the front may be leaving
+  }
+  on_sleep(true);
+  base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());
+  on_sleep(false);
+  own_.asleep.store(0, std::memory_order_relaxed);
+  if (waited == base::Waited::kInterrupted) on_interrupt();
+}
+
+void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks) {
+  if (payload.size() > kLargestInline) {
+    shm::Block block = arena_.allocate(payload.size());
+    shm::copy(arena_.bytes(block), payload);
+    blocks.insert(blocks.begin(), block);
+    header.spilled = 1;
+    payload = {};
+  }
+  header.blocks = static_cast<std::uint32_t>(blocks.size());
+  if (resident_ && header.task != kNoTask) header.retires = has_grown() ? 1 : 0;
+  auto head = std::as_bytes(std::span(&header, 1));
+  auto table = std::as_bytes(std::span(blocks));
+  while (!results_.try_write({head, table, payload})) {
+    own_.wants_room.store(1, std::memory_order_seq_cst);
+    own_.asleep.store(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (results_.try_write({head, table, payload})) break;
+    os::ring(parent_is_at_front() ? front_ : back_);
+    os::futex_wait(own_.asleep, 1, base::Deadline::never());
+  }
+  own_.wants_room.store(0, std::memory_order_relaxed);
+  own_.asleep.store(0, std::memory_order_relaxed);
+  ring_parent(header.task);
+}
+
+bool Worker::has_grown() noexcept {
+  if (!next_look_.passed()) return false;
+  next_look_ = base::Deadline::after(kBetweenLooks);
+  return resident_->bytes() > board_.max_rss();
+}
+
+void Worker::say(base::BytesView text) noexcept {
+  if (os::current_pid() == pid_) pool::say(words_, text);
+}
+
+os::Fd Worker::crash_file() const {
+  if (!os::crashes_are_unhandled()) return {};
+  return os::open_again(board_.fd(), board_.offset_of(words_.crash.data()));
+}
+
+bool Worker::parent_is_at_front() const noexcept {
+  return board_.parent().front_present.load(std::memory_order_relaxed) != 0;
+}
+
+void Worker::ring_parent(TaskId task) noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  ParentBoard& parent = board_.parent();
+  bool low = taken_ >= own_.ring_after.load(std::memory_order_relaxed);
+  bool wanted = low || task == kNoTask;
+  if (parent.front_asleep.load(std::memory_order_relaxed)) {
+    TaskId awaited = parent.awaited.load(std::memory_order_relaxed);
+    if ((wanted || awaited == kAnyTask || awaited == task) &&
+        parent.front_asleep.exchange(0, std::memory_order_relaxed)) {
+      os::ring(front_);
+    }
+  } else if (!parent.front_present.load(std::memory_order_relaxed) &&
+             parent.back_asleep.load(std::memory_order_relaxed) &&
+             (wanted || parent.back_wants_all.load(std::memory_order_relaxed)) &&
+             parent.back_asleep.exchange(0, std::memory_order_relaxed)) {
+    os::ring(back_);
+  }
+}
+
+}  // namespace procession::pool

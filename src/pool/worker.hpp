@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/worker: the work stage, in a worker process: calls in, results out, one after the other.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/deadline.hpp"
+#include "os/event.hpp"
+#include "os/memory_use.hpp"
+#include "pool/board.hpp"
+#include "shm/arena.hpp"
+
+namespace procession::pool {
+
+struct Call {
+  CallHeader header;
+  base::BytesView payload;         // in place, up to the next call of `next`
+  std::vector<shm::Block> blocks;  // that came with it, without one that is the payload
+};
+
+class Worker {
+ public:
+  // `memory` is the pool's board, `place` this worker's in it; `front` and `back` are the events
+  // that the parent sleeps on; `arena` is where large data lies.
+  Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os::Fd arena);
+
+  // Tells the parent that calls may come.
+  void say_ready();
+
+  // The next call, or nothing after kStop or when `on_interrupt` throws. Blocks; `on_sleep` runs
+  // around a sleep (true before, false after), never around the short spin before it.
+  std::optional<Call> next(const std::function<void(bool)>& on_sleep,
+                           const std::function<void()>& on_interrupt);
+
+  // Answers a call, with blocks of the arena that are the parent's from now on. A payload that is
+  // larger than kLargestInline goes through a block of its own. Blocks while the parent has no room.
+  // OsError (ENOMEM) if memory is full.
+  void reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks = {});
+
+  // Tells the parent's front door something, within the call `header.task` or without one. By any
+  // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`.
+  void tell(ResultHeader header, base::BytesView payload);
+
+  // For the case of this process's death: what it writes for people, and a file that it may write to
+  // when it crashes, or an invalid one. What a copy of the process says is not kept.
+  void say(base::BytesView text) noexcept;
+  os::Fd crash_file() const;
+  // To be called again when this process may have been put into another cgroup.
+  void note_oom_counter() { pool::note_oom_counter(words_); }
+
+  // This worker's door to the arena. Blocks of a call are the parent's until `keep`.
+  shm::Arena& arena() noexcept { return arena_; }
+  void keep(shm::Block block) { arena_.hand_over(block, arena_.party()); }
+
+ private:
+  bool claim();
+  void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
+  bool parent_is_at_front() const noexcept;
+  void ring_parent(TaskId task) noexcept;
+  bool has_grown() noexcept;
+
+  Board board_;
+  WorkerBoard& own_;
+  LastWords& words_;
+  shm::RingReader calls_;
+  shm::RingWriter results_;
+  shm::Arena arena_;
+  os::Fd front_;
+  os::Fd back_;
+  std::uint64_t taken_ = 0;  // calls begun or skipped so far
+  bool has_call_ = false;    // the record at the ring's front is begun
+  int spins_ = 2000;
+  const pid_t pid_;
+  std::optional<os::ResidentSet> resident_;  // if there's a max_rss
+  base::Deadline next_look_ = base::Deadline::now();
+};
+
+}  // namespace procession::pool
