@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// api/bytes: what is behind the public Outgoing and Incoming.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "api/task_bytes.hpp"
+#include "channel/message.hpp"
+#include "channel/payload.hpp"
+#include "procession/detail/bytes.hpp"
+
+namespace procession::detail {
+
+struct Outgoing::State {
+  channel::PayloadWriter writer;
+  std::vector<int> fds;             // borrowed
+  api::TaskWriter* task = nullptr;  // if set, it goes there instead: no descriptors
+};
+
+struct Incoming::State {
+  State(channel::Payload payload, std::vector<os::Fd> descriptors)
+      : reader(std::move(payload)), rest(reader.bytes()), fds(std::move(descriptors)) {}
+
+  // Of a task's bytes, which are to be shown.
+  State() = default;
+
+  // Has it read these, in pieces as api::cut makes them; valid as long as they are.
+  void show(base::BytesView payload, std::span<const base::BytesView> blocks);
+
+  // The next `size` bytes, which were written in one piece.
+  base::BytesView take(std::uint64_t size);
+  void read(std::span<std::byte> to);
+  std::string text();
+
+  channel::PayloadReader reader;
+  base::BytesView rest;                 // what has not been read of this piece
+  std::vector<base::BytesView> pieces;  // of a task: all of them, from `next_piece` on to be read
+  std::size_t next_piece = 0;
+  std::vector<os::Fd> fds;
+  std::size_t next_fd = 0;
+};
+
+}  // namespace procession::detail

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/pool_core.hpp"
+
+#include <climits>
+#include <sstream>
+#include <stdexcept>
+#include <typeinfo>
+#include <utility>
+
+#include "api/bytes.hpp"
+#include "api/failure.hpp"
+#include "api/family.hpp"
+#include "api/future_state.hpp"
+#include "base/error.hpp"
+#include "os/module.hpp"
+#include "os/process.hpp"
+#include "os/signals.hpp"
+#include "procession/error.hpp"
+
+namespace procession::api {
+
+using detail::FutureState;
+using detail::Hook;
+using detail::TaskName;
+
+namespace {
+
+std::uint64_t next_serial() {
+  static std::atomic<std::uint64_t> serial{0};
+  return ++serial;
+}
+
+std::string ended_how(const pool::Death& death) {
+  std::string worker = "worker " + std::to_string(death.pid);
+  int code = death.status.value();
+  return code < 0 ? worker + " was killed by " + os::signal_name(-code)
+                  : worker + " exited with code " + std::to_string(code);
+}
+
+}  // namespace
+
+std::exception_ptr make_exception(pool::OutcomeKind kind, const Ending& ending) {
+  if (ending.start) {
+    return std::make_exception_ptr(
+        BrokenProcessPool("no worker could be started: " + describe(ending.start), ending.start));
+  }
+  if (!ending.death) {
+    std::exception_ptr cause = decode_failure(base::BytesView(ending.initializer));
+    return std::make_exception_ptr(
+        BrokenProcessPool("the initializer of a worker process failed: " + describe(cause), cause));
+  }
+  std::string what = ending.function.empty() ? "a task" : ending.function;
+  if (kind == pool::OutcomeKind::kTimedOut) {
+    std::ostringstream message;
+    message << what << " ran for longer than "
+            << std::chrono::duration<double>(ending.timeout).count() << " s in worker "
+            << ending.death->pid << ", which was stopped";
+    return std::make_exception_ptr(TimeoutError(message.str()));
+  }
+  std::string how = ended_how(*ending.death);
+  bool broken = kind == pool::OutcomeKind::kBroken;
+  auto died = std::make_exception_ptr(WorkerDied(broken ? how : how + " while it ran " + what,
+                                                 ending.death->pid, ending.death->status.value(),
+                                                 ending.function));
+  if (!broken) return died;
+  return std::make_exception_ptr(BrokenProcessPool(
+      "a process of the pool ended abruptly while the task was running or pending: " + how, died));
+}
+
+PoolCore::PoolCore(const PoolSetup& setup)
+    : setup_(setup),
+      born_(forks()),
+      pid_(os::current_pid()),
+      serial_(next_serial()),
+      pool_(setup.options) {}
+
+void PoolCore::check_here(const char* what) const {
+  if (is_here()) return;
+  throw std::runtime_error("this " + std::string(what) + " belongs to process " +
+                           std::to_string(pid_) + ", from which this one was forked");
+}
+
+// --- submit
+
+std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept {
+  auto load = reinterpret_cast<std::uintptr_t>(name.load);
+  return (load * 31 + name.words[0]) * 31 + name.words[1];
+}
+
+pool::FunctionId PoolCore::id_of(const TaskName& name,
+                                 void (*write_once)(detail::Outgoing&, const void*),
+                                 const void* target) {
+  struct Last {
+    std::uint64_t serial = 0;
+    TaskName name;
+    pool::FunctionId id = 0;
+  };
+  thread_local Last last;  // most threads submit one function again and again
+  if (last.serial == serial_ && last.name == name) return last.id;
+  std::lock_guard lock(functions_mutex_);
+  auto known = functions_.find(name);
+  if (known == functions_.end()) {
+    detail::Outgoing out;
+    TaskWriter writer;
+    writer.begin(*this);
+    out.state().task = &writer;
+    out.function(reinterpret_cast<detail::AnyFunction>(name.load));
+    write_once(out, target);
+    pool::FunctionId id = pool_.add_function(writer.payload());
+    names_.push_back(name);
+    known = functions_.emplace(name, id).first;
+  }
+  last = {serial_, name, known->second};
+  return last.id;
+}
+
+// The symbol of a function, or the type of a functor.
+std::string PoolCore::show_function(pool::FunctionId id) {
+  std::lock_guard lock(functions_mutex_);
+  if (id >= names_.size()) return {};
+  const TaskName& name = names_[id];
+  if (name.words[0] == 0) return readable_name(name.type->name());
+  return readable_name(os::symbol_of(reinterpret_cast<const void*>(name.words[0])));
+}
+
+void PoolCore::check_open() {
+  if (closed_.load()) throw std::runtime_error("cannot schedule new futures after shutdown");
+  if (!pool_.is_broken()) return;
+  std::shared_ptr<Ending> reason;
+  {
+    std::lock_guard lock(back_mutex_);
+    reason = broken_by_;
+  }
+  if (!reason) return;  // the task itself will tell
+  try {
+    std::rethrow_exception(make_exception(pool::OutcomeKind::kBroken, *reason));
+  } catch (const BrokenProcessPool& error) {
+    throw BrokenProcessPool(
+        "the pool is broken, it takes no more tasks: " + std::string(error.what()), error.cause());
+  }
+}
+
+detail::AnyFuture PoolCore::submit(const TaskName& name,
+                                   void (*write_once)(detail::Outgoing&, const void*),
+                                   const void* target, TaskWriter& writer,
+                                   const pool::TaskOptions& options) {
+  check_here("executor");
+  struct Entrance {
+    explicit Entrance(std::atomic<std::uint32_t>& count) : entrants(count) { ++entrants; }
+    Entrance(const Entrance&) = delete;
+    Entrance& operator=(const Entrance&) = delete;
+    ~Entrance() { --entrants; }
+    std::atomic<std::uint32_t>& entrants;
+  } entrance(entrants_);
+  check_open();
+  pool::FunctionId id = id_of(name, write_once, target);
+  auto* state = new FutureState(shared_from_this());
+  detail::AnyFuture future(state);
+  state->ref();  // the ledger's
+  std::vector<shm::Block> blocks;
+  try {
+    base::Bytes payload = writer.take_payload();
+    blocks = writer.take_blocks();
+    state->task = pool_.submit(id, 0, std::move(payload), state, blocks, options);
+  } catch (const base::OsError& error) {
+    for (shm::Block block : blocks) pool_.release(block);
+    state->unref();
+    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
+  }
+  if (may_grow_.load(std::memory_order_relaxed)) grow(*state);
+  if (pool_.is_broken()) look();
+  return future;
+}
+
+shm::Block PoolCore::put(base::BytesView bytes) {
+  check_here("executor");
+  try {
+    return pool_.put(bytes);
+  } catch (const base::OsError& error) {
+    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
+  }
+}
+
+// --- settle
+
+std::unique_ptr<Ending> PoolCore::ending_of(const pool::Outcome& outcome, base::BytesView payload) {
+  auto ending = std::make_unique<Ending>();
+  ending->death = outcome.death;
+  ending->timeout = outcome.timeout;
+  if (!outcome.death) {
+    ending->initializer.assign(payload.begin(), payload.end());
+    return ending;
+  }
+  if (outcome.kind != pool::OutcomeKind::kBroken) {
+    ending->function = show_function(outcome.function);
+  }
+  if (outcome.kind != pool::OutcomeKind::kTimedOut &&
+      outcome.death->status == os::kStatusLost) {  // somebody reaped it first, by its Process
+    std::lock_guard lock(crew_mutex_);
+    auto worker = workers_.find(outcome.death->pid);
+    std::optional<int> code;
+    if (worker != workers_.end()) code = worker->second->poll();
+    if (code) ending->death->status = *code < 0 ? os::ExitStatus{0, -*code} : os::ExitStatus{*code};
+  }
+  return ending;
+}
+
+void PoolCore::run_hooks(Hook* hooks) {
+  bool later = false;
+  while (hooks) {
+    Hook* hook = std::exchange(hooks, hooks->next);
+    if (hook->at_once) {
+      hook->run(hook);
+      continue;
+    }
+    if (!std::exchange(later, true)) want(-1);
+    std::unique_lock lock(back_mutex_);
+    if (!manager_gone_ && managed_) {
+      deferred_.push_back(hook);
+      continue;
+    }
+    lock.unlock();
+    hook->run(hook);
+  }
+  if (later) pool_.ring_back();
+}
+
+void PoolCore::settle_one(FutureState& state, pool::Outcome& outcome, base::BytesView payload) {
+  if (outcome.kind != pool::OutcomeKind::kResult && outcome.kind != pool::OutcomeKind::kFailure) {
+    state.ending = ending_of(outcome, payload);
+    if (outcome.kind == pool::OutcomeKind::kBroken) {
+      std::lock_guard lock(back_mutex_);
+      if (!broken_by_) broken_by_ = std::make_shared<Ending>(*state.ending);
+    }
+    payload = {};
+  }
+  Hook* hooks = state.settle(std::move(outcome), payload);
+  if (hooks) run_hooks(hooks);
+  state.unref();
+}
+
+void PoolCore::settle(pool::Outcomes& outcomes, Where where) {
+  for (pool::Outcome& outcome : outcomes.ended) {
+    auto payload = base::BytesView(outcomes.bytes).subspan(outcome.begin, outcome.size);
+    settle_one(*static_cast<FutureState*>(outcome.future), outcome, payload);
+  }
+  if (!outcomes.losses.empty()) {
+    bool alone = false;
+    {
+      std::lock_guard lock(back_mutex_);
+      losses_.insert(losses_.end(), outcomes.losses.begin(), outcomes.losses.end());
+      alone = manager_gone_;
+    }
+    if (alone) reap_all();  // the last ones: the pool had ended before they were told here
+    if (where != Where::kBack) pool_.ring_back();
+  }
+  if (outcomes.empty()) return;
+  if (where != Where::kFront) pool_.ring_front_if_asleep();
+  if (waiting_behind_.load() > 0) wake_behind();
+}
+
+void PoolCore::wake_behind() {
+  turns_.fetch_add(1);
+  os::futex_wake(turns_, INT_MAX);
+}
+
+void PoolCore::want(int more) {
+  std::lock_guard lock(want_mutex_);
+  bool before = wanting_ > 0;
+  wanting_ += more;
+  if ((wanting_ > 0) != before) pool_.want_all(wanting_ > 0);
+}
+
+void PoolCore::look() {
+  if (!pool_.has_news()) return;
+  pool::Outcomes outcomes;
+  pool_.collect(outcomes);
+  settle(outcomes, Where::kAside);
+}
+
+// --- wait
+
+// For the one thread at the front, until it is ready or the deadline passes.
+template <class Ready>
+base::Waited PoolCore::be_at_front(pool::TaskId awaited, base::Deadline deadline, Ready ready) {
+  struct Leaving {
+    explicit Leaving(PoolCore& pool) : core(pool) {}
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+    ~Leaving() {
+      core.pool_.leave_front();
+      core.front_taken_.store(false);
+      if (core.waiting_behind_.load() > 0) core.wake_behind();
+    }
+    PoolCore& core;
+  } leaving(*this);
+  pool_.enter_front();
+  base::Waited waited = base::Waited::kReady;
+  while (true) {
+    pool_.collect(front_outcomes_);
+    settle(front_outcomes_, Where::kFront);
+    if (ready() || waited == base::Waited::kTimedOut) return waited;
+    if (on_manager_thread()) tend();
+    pool::TaskId whose = waiting_behind_.load() > 0 ? pool::kAnyTask : awaited;
+    waited = pool_.wait_front(whose, deadline, ready);
+  }
+}
+
+template <class Ready>
+bool PoolCore::wait_at_front(pool::TaskId awaited, base::Deadline deadline, Ready ready) {
+  base::Waited waited = base::Waited::kReady;
+  while (!ready() && (waited != base::Waited::kTimedOut || !deadline.passed())) {
+    if (!front_taken_.exchange(true)) {
+      waited = be_at_front(awaited, deadline, ready);
+      continue;
+    }
+    if (on_manager_thread()) tend();
+    ++waiting_behind_;
+    std::uint32_t turn = turns_.load();
+    if (!ready() && front_taken_.load()) {
+      pool_.ring_front();  // so that it waits for this one's result, too
+      waited = os::futex_wait(turns_, turn, deadline);
+    }
+    --waiting_behind_;
+  }
+  return ready();
+}
+
+bool PoolCore::wait(FutureState& state, base::Deadline deadline) {
+  return wait_at_front(state.task, deadline, [&] { return state.done(); });
+}
+
+bool PoolCore::wait_ready(const std::function<bool()>& ready, base::Deadline deadline) {
+  return wait_at_front(pool::kAnyTask, deadline, [&] { return ready(); });
+}
+
+// --- cancel, end
+
+void PoolCore::cancelled(void* future) {
+  auto& state = *static_cast<FutureState*>(future);
+  if (Hook* hooks = state.settle_cancelled()) run_hooks(hooks);
+  state.unref();
+}
+
+bool PoolCore::cancel(FutureState& state, bool running) {
+  void* given = pool_.cancel(state.task, running);
+  if (!given) return false;
+  cancelled(given);
+  pool_.ring_front();
+  wake_behind();
+  pool_.ring_back();  // it may have been the last that a shutdown waits for
+  return true;
+}
+
+void PoolCore::cancel_all() {
+  for (void* future : pool_.cancel_all()) cancelled(future);
+  pool_.ring_front();
+  wake_behind();
+}
+
+void PoolCore::close(bool cancel_futures) {
+  closed_.store(true);
+  while (entrants_.load() > 0) std::this_thread::yield();
+  if (cancel_futures) cancel_all();
+  pool_.finish();
+  pool_.ring_back();
+}
+
+void PoolCore::shutdown(bool wait, bool cancel_futures) {
+  if (!is_here()) return;  // in a forked copy nobody works for it
+  close(cancel_futures);
+  if (!wait) return;
+  if (on_manager_thread()) {
+    throw std::logic_error(
+        "a callback can't wait for the end of its own pool: it runs on the thread that the end "
+        "waits for");
+  }
+  join();
+}
+
+void PoolCore::end() noexcept {
+  if (!is_here()) return;
+  close(false);
+  if (!on_manager_thread()) join();
+}
+
+}  // namespace procession::api
