@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pool_core.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "arena_buffer.hpp"
+#include "base/error.hpp"
+#include "os/fd.hpp"
+#include "os/process.hpp"
+#include "pool_view.hpp"
+#include "sink.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace procession::bindings {
+
+namespace {
+
+// Objects that `is_plain` looks at before it leaves the rest to the pickler that knows the rule.
+constexpr int kPlainBudget = 64;
+
+constexpr pool::FunctionId kNoFunction = 0;  // named by calls of Form::kAnything
+constexpr std::size_t kMostLabels = 10'000;
+
+base::BytesView bytes_of(PyObject* bytes) {
+  return std::as_bytes(
+      std::span(PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))));
+}
+
+base::Bytes copy_of(PyObject* bytes) {
+  base::BytesView view = bytes_of(bytes);
+  return {view.begin(), view.end()};
+}
+
+nb::bytes to_python(base::BytesView bytes) {
+  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+nb::object standard_future() {
+  return nb::module_::import_("concurrent.futures._base").attr("Future");
+}
+
+}  // namespace
+
+bool is_plain(PyObject* object, int& budget) {
+  if (--budget < 0) return false;
+  if (object == Py_None || PyBool_Check(object) || PyLong_CheckExact(object) ||
+      PyFloat_CheckExact(object) || PyUnicode_CheckExact(object)) {
+    return true;
+  }
+  if (PyBytes_CheckExact(object)) {
+    return PyBytes_GET_SIZE(object) <= static_cast<Py_ssize_t>(pool::kLargestInline);
+  }
+  if (PyTuple_CheckExact(object)) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
+      if (!is_plain(PyTuple_GET_ITEM(object, i), budget)) return false;
+    }
+    return true;
+  }
+  if (PyList_CheckExact(object)) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) {
+      if (!is_plain(PyList_GET_ITEM(object, i), budget)) return false;
+    }
+    return true;
+  }
+  if (PyDict_CheckExact(object)) {
+    PyObject* key = nullptr;
+    PyObject* value = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) {
+      if (!is_plain(key, budget) || !is_plain(value, budget)) return false;
+    }
+    return true;
+  }
+  return false;
+}
+
+PoolCore::PoolCore(const pool::Options& options, nb::object support, nb::object future,
+                   nb::dict processes, std::size_t max_pending)
+    : pool_(options),
+      support_(std::move(support)),
+      future_type_(std::move(future)),
+      processes_(std::move(processes)),
+      max_pending_(max_pending),
+      owner_(os::current_pid()) {
+  nb::module_ pickle = nb::module_::import_("_pickle");
+  dumps_ = pickle.attr("dumps");
+  loads_ = pickle.attr("loads");
+  pool_.add_function({});  // kNoFunction
+  names_.emplace_back(nb::none());
+}
+
+// --- submit
+
+nb::object PoolCore::make_future(nb::handle self) {
+  auto* type = reinterpret_cast<PyTypeObject*>(future_type_.ptr());
+  nb::object object = nb::steal(type->tp_alloc(type, 0));
+  if (!object.is_valid()) throw nb::python_error();
+  auto& future = *reinterpret_cast<FutureObject*>(object.ptr());
+  future.task = pool::kNoTask;
+  future.core = this;
+  future.core_object = self.inc_ref().ptr();
+  return object;
+}
+
+nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args, nb::dict keywords,
+                            const pool::TaskOptions& options) {
+  if (max_pending_ > 0) wait_for_room();
+  auto known = functions_.find(function.ptr());
+  int budget = kPlainBudget;
+  if (pool_.is_broken() || pool_.is_finishing() || known == functions_.end() ||
+      !is_plain(args.ptr(), budget) || (keywords.size() > 0 && !is_plain(keywords.ptr(), budget))) {
+    return nb::none();
+  }
+  bool has_keywords = keywords.size() > 0;
+  nb::object what = has_keywords ? nb::object(nb::make_tuple(args, keywords)) : nb::object(args);
+  PyObject* arguments[] = {what.ptr(), nullptr};
+  static PyObject* const protocol = PyLong_FromLong(5);
+  arguments[1] = protocol;
+  nb::object pickled = nb::steal(PyObject_Vectorcall(dumps_.ptr(), arguments, 2, nullptr));
+  if (!pickled.is_valid()) throw nb::python_error();
+  nb::object object = make_future(self);
+  auto* future = reinterpret_cast<FutureObject*>(object.ptr());
+  Form form = has_keywords ? Form::kArgsAndKeywords : Form::kArgs;
+  Py_INCREF(future);  // the ledger's
+  future->task = pool_.submit(known->second, static_cast<std::uint32_t>(form),
+                              copy_of(pickled.ptr()), future, {}, options);
+  return object;
+}
+
+// What calls that carry their function name instead: known by what people call it.
+pool::FunctionId PoolCore::label(const std::string& name) {
+  if (name.empty()) return kNoFunction;
+  auto known = labels_.find(name);
+  if (known != labels_.end()) return known->second;
+  if (labels_.size() >= kMostLabels) return kNoFunction;
+  pool::FunctionId id = pool_.add_function({}, name);
+  if (names_.size() <= id) names_.resize(id + std::size_t{1});
+  names_[id] = nb::str(name.c_str(), name.size());
+  labels_.emplace(name, id);
+  return id;
+}
+
+nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list buffers,
+                                    const std::string& name, const pool::TaskOptions& options) {
+  nb::object object = make_future(self);
+  pool::FunctionId function = label(name);
+  auto* future = reinterpret_cast<FutureObject*>(object.ptr());
+  std::vector<shm::Block> blocks;
+  try {
+    for (nb::handle buffer : buffers) {
+      BufferView view(buffer);
+      nb::gil_scoped_release unlocked;
+      blocks.push_back(pool_.put(view.bytes()));
+    }
+  } catch (...) {
+    for (shm::Block block : blocks) pool_.release(block);
+    throw;
+  }
+  base::Bytes bytes = copy_of(payload.ptr());
+  Py_INCREF(future);
+  nb::gil_scoped_release unlocked;
+  pool::TaskId task = pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything),
+                                   std::move(bytes), future, std::move(blocks), options);
+  future->task = task;
+  return object;
+}
+
+void PoolCore::add_function(nb::object function, nb::bytes payload) {
+  auto name = nb::cast<std::string>(support_.attr("name_of")(function));
+  pool::FunctionId id = pool_.add_function(copy_of(payload.ptr()), name);
+  if (names_.size() <= id) names_.resize(id + std::size_t{1});
+  names_[id] = function;
+  functions_.emplace(function.ptr(), id);
+}
+
+bool PoolCore::knows(nb::handle function) const { return functions_.contains(function.ptr()); }
+
+void PoolCore::add_worker(std::uint32_t place, int pid, int pidfd) {
+  pool_.add_worker(place, pid, os::duplicate(pidfd));
+}
+
+nb::list PoolCore::cancel_all() {
+  nb::list futures;
+  for (void* future : pool_.cancel_all()) {
+    const auto& one = *static_cast<FutureObject*>(future);
+    if (one.condition || one.waiters || one.callbacks) --wanting_;
+    futures.append(nb::steal(static_cast<PyObject*>(future)));
+  }
+  return futures;
+}
+
+bool PoolCore::take_back(FutureObject& future, bool running) {
+  // In a forked copy of the owner the workers are somebody else's.
+  void* given = pool_.cancel(future.task, running && os::current_pid() == owner_);
+  if (!given) return false;
+  Py_DECREF(static_cast<PyObject*>(given));  // the ledger's; the caller has one
+  if (future.condition || future.waiters || future.callbacks) --wanting_;
+  return true;
+}
+
+// --- settle
+
+// The memory that came with an outcome, each block released when its last view is gone.
+nb::list PoolCore::buffers_of(FutureObject& future, const pool::Outcome& outcome) {
+  nb::list buffers;
+  for (std::size_t i = outcome.spilled ? 1 : 0; i < outcome.blocks.size(); ++i) {
+    shm::Block block = outcome.blocks[i];
+    nb::object core = nb::borrow(future.core_object);
+    auto release = [this, block, core] { pool_.release(block); };
+    buffers.append(nb::cast(new ArenaBuffer(pool_.content(block), std::move(release)),
+                            nb::rv_policy::take_ownership));
+  }
+  return buffers;
+}
+
+nb::object PoolCore::value_of(FutureObject& future, const pool::Outcome& outcome,
+                              base::BytesView payload, bool& failed) {
+  switch (outcome.kind) {
+    case pool::OutcomeKind::kResult:
+      if (outcome.form == static_cast<std::uint32_t>(Form::kNone)) return nb::none();
+      if (outcome.form == static_cast<std::uint32_t>(Form::kPlain))
+        return loads_(to_python(payload));
+      return support_.attr("load_result")(to_python(payload), buffers_of(future, outcome));
+    case pool::OutcomeKind::kFailure:
+      failed = true;
+      return support_.attr("load_failure")(to_python(payload));
+    case pool::OutcomeKind::kTimedOut: {
+      failed = true;
+      double seconds = std::chrono::duration<double>(outcome.timeout).count();
+      return support_.attr("timed_out")(name_of(outcome.function), outcome.death->pid, seconds);
+    }
+    default:
+      failed = true;
+      return death_of(outcome, payload);
+  }
+}
+
+nb::object PoolCore::name_of(std::uint32_t function) const {
+  return function < names_.size() ? names_[function] : nb::none();
+}
+
+namespace {
+
+// As procession.last_words takes it: a resource.struct_rusage's fields, last words, want of memory.
+nb::object tuple_of(const pool::Circumstances& more) {
+  const os::Usage& used = more.usage;
+  nb::tuple usage =
+      nb::make_tuple(used.user_seconds, used.system_seconds, used.max_rss_kib, 0, 0, 0,
+                     used.minor_faults, used.major_faults, 0, used.blocks_in, used.blocks_out, 0, 0,
+                     0, used.voluntary_switches, used.involuntary_switches);
+  nb::bytes words(more.last_words.data(), more.last_words.size());
+  return nb::make_tuple(usage, words, static_cast<int>(more.out_of_memory));
+}
+
+}  // namespace
+
+nb::object PoolCore::death_of(const pool::Outcome& outcome, base::BytesView payload) {
+  bool broken = outcome.kind == pool::OutcomeKind::kBroken;
+  // Of many tasks that end at once, all share the text.
+  if (broken && outcome.death && !broken_by_.is_none()) {
+    return support_.attr("broken_again")(broken_by_);
+  }
+  nb::object pid = nb::none();
+  nb::object code = nb::none();
+  nb::object more = nb::none();
+  nb::object name = nb::none();
+  if (outcome.death) {
+    pid = nb::int_(outcome.death->pid);
+    code = nb::int_(outcome.death->status.value());
+    // Somebody may have reaped it first, by its process object.
+    if (outcome.death->status == os::kStatusLost && processes_.contains(pid)) {
+      code = processes_[pid].attr("exitcode");
+    }
+    if (outcome.death->more) more = tuple_of(*outcome.death->more);
+    if (outcome.death->function) name = nb::make_tuple(name_of(*outcome.death->function));
+  }
+  nb::object error = support_.attr("death")(broken, pid, code, name, to_python(payload), more);
+  if (broken && broken_by_.is_none()) broken_by_ = error;
+  return error;
+}
+
+void PoolCore::finish_future(FutureObject& future, nb::object value, bool failed) {
+  auto* self = reinterpret_cast<PyObject*>(&future);
+  if (is_done(future)) return;
+  if (nobody_waits(future)) {
+    (failed ? future.exception : future.result) = value.release().ptr();
+    future.state.store(FutureState::kFinished, std::memory_order_release);
+  } else {
+    static PyObject* const type = standard_future().release().ptr();
+    nb::object set = nb::handle(type).attr(failed ? "set_exception" : "set_result");
+    set(nb::handle(self), value);
+  }
+  Py_CLEAR(future.core_object);
+  future.core = nullptr;
+}
+
+void PoolCore::settle_one(FutureObject& future, const pool::Outcome& outcome,
+                          base::BytesView payload) {
+  bool failed = false;
+  nb::object value;
+  if (outcome.spilled) payload = pool_.content(outcome.blocks.front());
+  try {
+    value = value_of(future, outcome, payload, failed);
+  } catch (nb::python_error& error) {
+    failed = true;
+    value = nb::borrow(error.value());
+  }
+  if (outcome.spilled) pool_.release(outcome.blocks.front());
+  if (future.condition || future.waiters || future.callbacks) --wanting_;
+  if (wanting_ == 0 && pool_.wants_all()) pool_.want_all(false);
+  nb::object self = nb::borrow(future.core_object);  // finish_future lets go of it
+  finish_future(future, std::move(value), failed);
+  Py_DECREF(&future);
+}
+
+// Messages are for the back as well: what they are given to may wait for whatever it likes. One after
+// the other, as they were collected. Whether some are left for it.
+bool PoolCore::deliver(pool::Outcomes& outcomes, bool at_back) {
+  for (const pool::Message& message : outcomes.messages) {
+    auto payload = base::BytesView(outcomes.bytes).subspan(message.begin, message.size);
+    messages_.emplace_back(message, base::Bytes(payload.begin(), payload.end()));
+  }
+  outcomes.messages.clear();
+  if (!at_back) return !messages_.empty();
+  for (std::size_t left = messages_.size(); left > 0 && !messages_.empty(); --left) {
+    auto [message, payload] = std::move(messages_.front());
+    messages_.pop_front();
+    try {
+      nb::object task = nb::none();
+      if (message.task != pool::kNoNumber) task = nb::int_(message.task);
+      std::string name = pool_.name_of(message.function);
+      support_.attr("deliver")(message.form, message.place, message.pid, task, name,
+                               to_python(payload));
+    } catch (nb::python_error& error) {
+      error.restore();
+      PyErr_WriteUnraisable(support_.ptr());
+    }
+  }
+  return false;
+}
+
+// Futures with callbacks are settled at the back only: whoever waits at the front may hold a lock that
+// a callback wants.
+void PoolCore::settle(pool::Outcomes& outcomes, bool at_back, const FutureObject* own) {
+  bool deferred = deliver(outcomes, at_back);
+  losses_.insert(losses_.end(), outcomes.losses.begin(), outcomes.losses.end());
+  for (const pool::Outcome& outcome : outcomes.ended) {
+    auto& future = *static_cast<FutureObject*>(outcome.future);
+    auto payload = base::BytesView(outcomes.bytes).subspan(outcome.begin, outcome.size);
+    if (!at_back && future.callbacks) {
+      deferred_.ended.push_back(outcome);
+      deferred_.ended.back().begin = deferred_.bytes.size();
+      deferred_.bytes.insert(deferred_.bytes.end(), payload.begin(), payload.end());
+      deferred = true;
+      continue;
+    }
+    settle_one(future, outcome, payload);
+  }
+  (void)own;
+  if (!at_back && (deferred || !outcomes.losses.empty())) pool_.ring_back();
+  if (at_back) pool_.ring_front_if_asleep();
+  if (waiting_behind_ > 0) {
+    turns_.fetch_add(1);
+    os::futex_wake(turns_, 1 << 20);
+  }
+}
+
+void PoolCore::wake_all() {
+  pool_.ring_front();
+  turns_.fetch_add(1);
+  os::futex_wake(turns_, 1 << 20);
+}
+
+void PoolCore::look() {
+  if (!pool_.has_news()) return;
+  pool::Outcomes outcomes;
+  pool_.collect(outcomes);
+  settle(outcomes, false, nullptr);
+}
+
+void PoolCore::want_all(FutureObject& future) {
+  int asked =
+      (future.condition != nullptr) + (future.waiters != nullptr) + (future.callbacks != nullptr);
+  if (asked == 1) ++wanting_;
+  if (!pool_.wants_all()) pool_.want_all(true);
+}
+
+nb::list PoolCore::look_after(double seconds) {
+  pool::Outcomes outcomes;
+  back_thread_ = std::this_thread::get_id();
+  write_trace();
+  if (deferred_.empty() && messages_.empty() && losses_.empty()) {
+    nb::gil_scoped_release unlocked;
+    pool_.wait_back(base::Deadline::after(std::chrono::duration<double>(seconds)));
+  }
+  std::swap(outcomes, deferred_);
+  settle(outcomes, true, nullptr);
+  pool_.collect(outcomes);
+  settle(outcomes, true, nullptr);
+  nb::list ended;
+  for (const pool::Loss& loss : std::exchange(losses_, {})) {
+    ended.append(loss.death.pid);
+  }
+  return ended;
+}
+
+void PoolCore::forget() {
+  do {  // what a thread at the front has left, and what comes last
+    pool::Outcomes outcomes;
+    std::swap(outcomes, deferred_);
+    settle(outcomes, true, nullptr);
+    pool_.collect(outcomes);
+    settle(outcomes, true, nullptr);
+  } while (!messages_.empty());
+  pool_.end_events();
+  write_trace();
+  functions_.clear();
+  names_.clear();
+}
+
+// --- to be seen
+
+nb::tuple PoolCore::stats() {
+  look();
+  return stats_of(pool_);
+}
+
+nb::object PoolCore::events(nb::object self, std::size_t limit) {
+  return events_of(std::move(self), pool_, limit);
+}
+
+void PoolCore::want_results(bool on) {
+  wanting_ += on ? 1 : -1;
+  if (on != pool_.wants_all() && (on || wanting_ == 0)) pool_.want_all(on);
+}
+
+void PoolCore::write_trace() {
+  std::string failure;
+  {
+    nb::gil_scoped_release unlocked;
+    failure = pool_.write_trace();
+  }
+  if (failure.empty()) return;
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, failure.c_str(), 1) != 0) {
+    PyErr_WriteUnraisable(support_.ptr());
+  }
+}
+
+// --- wait
+
+bool PoolCore::wait_for(FutureObject& future, base::Deadline deadline) {
+  nb::object keep = nb::borrow(future.core_object);
+  return wait_until(future.task, deadline, [&] { return is_done(future); });
+}
+
+void PoolCore::wait_for_room() {
+  auto has_room = [this] {
+    return pool_.unfinished() < max_pending_ || pool_.is_finishing() || pool_.is_broken();
+  };
+  if (max_pending_ == 0 || has_room() || std::this_thread::get_id() == back_thread_) return;
+  struct Count {
+    std::size_t& waiting;
+    explicit Count(std::size_t& of) : waiting(of) { ++waiting; }
+    ~Count() { --waiting; }
+  } count(waiting_for_room_);
+  wait_until(pool::kAnyTask, base::Deadline::never(), has_room);
+}
+
+template <class Done>
+bool PoolCore::wait_until(pool::TaskId own, base::Deadline deadline, Done done) {
+  while (!done()) {
+    base::Waited waited = base::Waited::kReady;
+    if (front_taken_) {
+      ++waiting_behind_;
+      std::uint32_t turn = turns_.load();
+      pool_.ring_front();  // so that it waits for this one's result, too
+      {
+        nb::gil_scoped_release unlocked;
+        waited = os::futex_wait(turns_, turn, deadline);
+      }
+      --waiting_behind_;
+    } else {
+      front_taken_ = true;
+      pool_.enter_front();
+      pool::Outcomes outcomes;
+      while (!done() && waited == base::Waited::kReady) {
+        pool_.collect(outcomes);
+        settle(outcomes, false, nullptr);
+        if (done()) break;
+        pool::TaskId awaited = waiting_behind_ > 0 ? pool::kAnyTask : own;
+        nb::gil_scoped_release unlocked;
+        waited = pool_.wait_front(awaited, deadline, done);
+      }
+      front_taken_ = false;
+      pool_.leave_front();
+      if (waiting_behind_ > 0) {
+        turns_.fetch_add(1);
+        os::futex_wake(turns_, 1 << 20);
+      }
+    }
+    if (waited == base::Waited::kInterrupted && PyErr_CheckSignals() != 0) throw nb::python_error();
+    if (waited == base::Waited::kTimedOut && deadline.passed()) break;
+  }
+  return done();
+}
+
+}  // namespace procession::bindings

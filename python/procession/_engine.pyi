@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""procession's engine: processes, made and watched natively."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from typing_extensions import Buffer
+
+@final
+class Sink:
+    """Where a pickler writes what a new process gets."""
+
+    def __init__(self) -> None: ...
+    def write(self, buffer: Buffer) -> int: ...
+
+@final
+class Source:
+    """A start's payload, as a file to unpickle from."""
+
+    def read(self, size: int = -1) -> bytes: ...
+    def readline(self) -> bytes: ...
+    def readinto(self, buffer: Buffer) -> int: ...
+
+@final
+class ToParent:
+    """A child's line to its parent."""
+
+    def report(self, failure: Buffer) -> None: ...
+
+@final
+class DictSnapshot:
+    """Notices whether a dict is what it was."""
+
+    def is_current(self, dict: dict[str, Any]) -> bool:
+        """Whether it has the entries of the last call, by address; else they are taken down."""
+
+@final
+class Child:
+    """A process that this one started."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that is readable once the process has ended."""
+
+    def try_wait(self) -> int | None:
+        """The exit code, minus the signal's number, or None while it runs."""
+
+    def wait(self, timeout: float | None) -> int | None:
+        """As try_wait, after at most `timeout` seconds (None: until it ends)."""
+
+    def send_signal(self, signal: int) -> bool:
+        """False if the process has ended."""
+
+    def take_failure(self) -> bytes | None:
+        """What the child reported before it ended, once."""
+
+class FutureBase:
+    """A future's fields; procession.executor makes a Future of it."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the task's end; return its result, or raise."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task's end; return what it raised, or None."""
+
+    def done(self) -> bool:
+        """Whether it has ended or was cancelled."""
+
+    def running(self) -> bool:
+        """Whether a worker has been given it."""
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+
+    def _take_back(self, running: bool) -> bool: ...
+    def _wake(self) -> None: ...
+
+@final
+class ArenaBuffer(Buffer):
+    """Received memory: writable, and there as long as anything views it."""
+
+@final
+class TaskOptions:
+    """What a task is to have of its own; None is what its pool has."""
+
+    def __init__(
+        self,
+        timeout: float | None,
+        priority: int,
+        on_death: str | None,
+        retries: int | None,
+    ) -> None: ...
+
+@final
+class PoolCore:
+    """A pool of workers: calls in, futures out."""
+
+    def __init__(
+        self,
+        max_workers: int,
+        tasks_per_worker: int,
+        on_death: str,
+        retries: int,
+        support: object,
+        future: type,
+        processes: dict[int, Any],
+        timeout: float | None = None,
+        idle_timeout: float | None = None,
+        max_pending: int = 0,
+        max_rss: int = 0,
+    ) -> None: ...
+    def worker_fds(self) -> list[int]:
+        """What a worker process needs."""
+
+    def submit(
+        self, function: object, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any | None:
+        """The future of a call, or None if it takes more than plain pickling."""
+
+    def submit_with(
+        self,
+        options: TaskOptions,
+        function: object,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any | None:
+        """As submit, with options."""
+
+    def submit_pickled(
+        self,
+        payload: bytes,
+        buffers: list[Any],
+        name: str = "",
+        options: TaskOptions | None = None,
+    ) -> Any:
+        """The future of a pickled (function, args, keywords)."""
+
+    def wait_for_room(self) -> None:
+        """Wait while max_pending tasks are unfinished."""
+
+    def add_function(self, function: object, payload: bytes) -> None:
+        """Have later submits name `function` by an id."""
+
+    def knows(self, function: object) -> bool: ...
+    def forget(self) -> None:
+        """Let go of all there is: the pool has ended."""
+
+    def stats(self) -> tuple[Any, ...]:
+        """The fields of procession.events.PoolStats."""
+
+    def events(self, limit: int) -> EventIterator:
+        """An iterator over the fields of procession.events.Event."""
+
+    def trace_to(self, path: str) -> None:
+        """Write a trace, from now on."""
+
+    def worker_wanted(self, all: bool = False) -> int | None:
+        """A place for which a worker should be started now, or None."""
+
+    def add_worker(self, place: int, pid: int, pidfd: int) -> None: ...
+    def no_worker(self, place: int) -> None: ...
+    def finish(self) -> None:
+        """Workers end when all tasks have ended."""
+
+    def stop_now(self) -> None:
+        """From now on a worker's death breaks the pool."""
+
+    def cancel_all(self) -> list[Any]:
+        """Take back what no worker has been given."""
+
+    def look_after(self, seconds: float) -> list[int]:
+        """Wait and settle; the pids of workers that ended."""
+
+    def wake_all(self) -> None:
+        """Have waiting threads look at their futures again."""
+
+    def ring_back(self) -> None:
+        """Wake the thread in look_after."""
+
+    @property
+    def unfinished(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def broken_by(self) -> BaseException | None:
+        """What the tasks raise that broke with it."""
+
+    @property
+    def is_broken(self) -> bool: ...
+    @property
+    def is_finishing(self) -> bool: ...
+
+@final
+class EventIterator:
+    """What happens in a pool, as it happens."""
+
+    def __iter__(self) -> EventIterator: ...
+    def __next__(self) -> tuple[Any, ...]: ...
+
+@final
+class PoolWorker:
+    """A worker process's side of a pool."""
+
+    has_ended: bool
+    def __init__(self, fds: Sequence[int], place: int) -> None: ...
+    def cant_begin(self, failure: bytes) -> None:
+        """Tell the parent that the initializer failed."""
+
+    def tell(self, form: int, payload: bytes) -> None:
+        """Have the parent's `deliver` called with these."""
+
+    def on_call_end(self, function: Callable[[], object]) -> None:
+        """Have it called after each call, ahead of the answer."""
+
+    def say(self, text: Buffer) -> None:
+        """Keep it for the case of this process's death."""
+
+    def crash_fd(self) -> int:
+        """A new descriptor to write to when this process crashes, or -1."""
+
+    def note_oom_counter(self) -> None:
+        """Look again in which cgroup this process is."""
+
+    def run(self) -> None:
+        """Work until the parent says stop."""
+
+def fork(os_fork: Callable[[], int], name: str, in_child: Callable[[int, ToParent], int]) -> Child:
+    """Forks by `os_fork`. The child ends with what in_child(parent_sentinel, to_parent) returns."""
+
+def spawn(command: Sequence[str], name: str, sink: Sink, fds: Sequence[int]) -> Child:
+    """Starts a child as a new program."""
+
+def start_by_zygote(
+    command: Sequence[str],
+    preload: Sequence[str],
+    configure: Callable[[], Sink],
+    name: str,
+    sink: Sink,
+    fds: Sequence[int],
+) -> Child:
+    """Starts a child by the session's zygote; `configure` gives a Sink for a new one."""
+
+def end_idle() -> None:
+    """Ends the processes that only wait for a start: the zygote and all spares."""
+
+def child_main() -> None:
+    """The whole life of a process that procession has executed."""
+
+def reader_is_gone(fd: int) -> bool:
+    """Whether nobody reads any more from the pipe that this descriptor writes to."""
+
+def cpu_count() -> int:
+    """CPUs that this process may use: affinity mask and cgroup quota."""

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the engine under programs that import multiprocessing and know nothing of procession.
+
+What is replaced is how the standard's process classes start: every subclass, whenever it was
+made, gets there; and the executor and Pool, for who looks them up from now on. Nothing public is
+added to multiprocessing.
+"""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing import context as _standard
+
+from . import context
+from .after_import import AfterImport
+
+__all__ = ["install", "is_installed", "uninstall"]
+
+_PAIRS = (
+    (_standard.ForkProcess, context.ForkProcess),
+    (_standard.SpawnProcess, context.SpawnProcess),
+    (_standard.ForkServerProcess, context.ForkServerProcess),
+)
+_originals: dict[type, staticmethod[..., object]] = {}
+
+
+class _Class:
+    """A class of the standard's whose name comes to mean ours once its module is imported."""
+
+    def __init__(self, name: str, module: str, ours: str, packages: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.ours = ours  # the module in which a class of the same name derives from it
+        self.places = (module, *packages)
+        self.after_import = AfterImport(module, lambda _module: self.replace())
+
+    def replace(self) -> None:
+        """Replace it; if our module is only being imported, it does this itself at its end."""
+        if self.ours not in sys.modules:
+            __import__(self.ours)
+        ours = getattr(sys.modules[self.ours], self.name, None)
+        if ours is not None:
+            self.put(ours)
+
+    def put(self, kind: type) -> None:
+        """Have the name mean `kind`, for who looks it up from now on."""
+        for place in self.places:
+            vars(sys.modules[place])[self.name] = kind
+
+    def put_back(self) -> None:
+        """Have it mean the standard's."""
+        self.after_import.end()
+        ours = sys.modules.get(self.ours)
+        if ours is not None:
+            self.put(ours._Base)
+
+
+_classes = (
+    _Class(
+        "ProcessPoolExecutor",
+        "concurrent.futures.process",
+        "procession.executor",
+        ("concurrent.futures",),
+    ),
+    _Class("Pool", "multiprocessing.pool", "procession.pool"),
+)
+
+
+def is_there(module: str) -> None:
+    """Called by a module of ours at the end of its import."""
+    for found in _classes:
+        if found.ours == module and is_installed():
+            found.replace()
+
+
+def install() -> None:
+    """Run multiprocessing on procession from now on, in this process and those that it starts.
+
+    Call it early: processes and pools that exist already stay as they are. Does nothing if it
+    has been done.
+    """
+    if is_installed():
+        return
+    for theirs, ours in _PAIRS:
+        _originals[theirs] = theirs.__dict__["_Popen"]
+        theirs._Popen = staticmethod(ours._Popen)  # type: ignore[method-assign, assignment]
+    for replaced in _classes:
+        replaced.after_import.begin()
+
+
+def uninstall() -> None:
+    """Give multiprocessing back to itself. Does nothing if procession isn't installed."""
+    for theirs, original in _originals.items():
+        theirs._Popen = original  # type: ignore[attr-defined]
+    _originals.clear()
+    for replaced in _classes:
+        replaced.put_back()
+
+
+def is_installed() -> bool:
+    """Whether multiprocessing runs on procession in this process."""
+    return bool(_originals)
