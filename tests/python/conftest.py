@@ -1,0 +1,93 @@
+"""Fixtures of the Python tests: programs run as a user runs them, and a look at what is left."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+for folder in (HERE / "bodies", HERE):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+# Here the bodies are only listed; the programs that run them choose their engine themselves.
+os.environ["ENGINE"] = "multiprocessing"
+
+import seed_table  # noqa: E402
+import watch  # noqa: E402
+from programs import METHODS, Programs  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell, as CI may be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ENGINE_CHILDREN = 4  # the zygote, its spares and the resource tracker may outlive a test
+ENGINE_FDS = 16  # what the first use of the engine in the pytest process may open for good
+ENGINE_THREADS = 2
+
+
+def engine_is_up() -> bool:
+    """Whether a process has been started from the pytest process itself."""
+    return "procession" in sys.modules and bool(watch.children())
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the test: no child, descriptor or thread in the pytest process that it made."""
+    fds, threads, was_up = watch.fds(), watch.threads(), engine_is_up()
+    yield
+    new = engine_is_up() and not was_up
+    allowed_fds = len(fds) + (ENGINE_FDS if new else 0)
+    allowed_threads = len(threads) + (ENGINE_THREADS if new else 0)
+
+    def problems() -> list[str]:
+        gc.collect()
+        found = []
+        if active := multiprocessing.active_children():
+            found.append(f"active children {active}")
+        if zombies := watch.zombies():
+            found.append(f"zombies {zombies}")
+        if len(alive := watch.children()) > (ENGINE_CHILDREN if engine_is_up() else 0):
+            found.append(f"children { {pid: watch.command(pid) for pid in alive} }")
+        if len(now := watch.fds()) > allowed_fds:
+            found.append(f"fds { {n: to for n, to in now.items() if fds.get(n) != to} }")
+        if len(tasks := watch.threads()) > allowed_threads:
+            found.append(f"threads {tasks - threads}")
+        return found
+
+    try:
+        watch.until(lambda: not problems(), "nothing to be left", seconds=20)
+    except AssertionError:
+        pytest.fail(f"{request.node.name} left: " + "; ".join(problems()))
+
+
+@pytest.fixture
+def programs(tmp_path: Path, nothing_left: None) -> Iterator[Programs]:
+    """Runs programs in a fresh folder; none of their processes may outlive them."""
+    made = Programs(tmp_path)
+    try:
+        yield made
+        for program in made.running:
+            assert program.poll() is not None, f"the test left a program running: {program.args}"
+        made.nothing_left()
+    finally:
+        made.end_all()
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    """Each start method in turn."""
+    return str(request.param)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of the seed programs, if any ran."""
+    if seed_table.CELLS:
+        terminalreporter.section(seed_table.title())
+        terminalreporter.write_line(seed_table.text())

@@ -1,0 +1,22 @@
+"""The guard spelled the other way round."""
+
+import multiprocessing as mp
+from concurrent.futures import ProcessPoolExecutor
+
+
+def square(n):
+    return n * n
+
+
+def show(n):
+    print("square", square(n))
+
+
+if "__main__" == __name__:
+    # mp.set_start_method("fork")
+    print("main")
+    process = mp.Process(target=show, args=(3,))
+    process.start()
+    process.join()
+    with ProcessPoolExecutor(max_workers=1) as executor:
+        print(list(executor.map(square, range(3))))

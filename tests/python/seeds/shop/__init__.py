@@ -1,0 +1,1 @@
+"""A package whose mains import their siblings relatively."""
