@@ -169,7 +169,7 @@ def notebook(programs: Programs, text: str) -> str:
     client.load_connection_file(path)
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=watch.WATCHDOG_S)
+        wait_for_kernel(client, kernel)
         printed = executed(client, cells(text))
         # Asked to shut down, ipykernel signals its children and waits half a minute for the
         # standard library's resource tracker, which ignores that.
@@ -182,6 +182,25 @@ def notebook(programs: Programs, text: str) -> str:
         ensure_event_loop().close()
         programs.end_all()
     return printed
+
+
+def wait_for_kernel(client: Any, kernel: subprocess.Popen[bytes]) -> None:
+    """Wait until the kernel answers, on the shell and in what it publishes.
+
+    As the client's `wait_for_ready`, which takes a kernel for dead that is slow to beat its heart.
+    """
+    deadline = time.monotonic() + watch.WATCHDOG_S
+    heard = {"shell": False, "iopub": False}
+    while not all(heard.values()):
+        assert kernel.poll() is None, "the kernel has ended"
+        assert time.monotonic() < deadline, f"the kernel is silent, heard: {heard}"
+        client.kernel_info()
+        for channel, get in (("shell", client.get_shell_msg), ("iopub", client.get_iopub_msg)):
+            try:
+                get(timeout=1)
+                heard[channel] = True
+            except queue.Empty:
+                pass
 
 
 def executed(client: Any, statements: list[str]) -> str:

@@ -442,9 +442,12 @@ def a_forked_child_has_pools_of_its_own():
         works(pool)
 
 
-@case(methods=("fork",), stderr=".*")
+@case(methods=("fork",), ours=True, stderr=".*")
 def a_pool_forks_workers_under_load():
-    """Other threads use pools, too, while workers are forked."""
+    """Other threads use pools, too, while workers are forked.
+
+    The standard's hang now and then: gh-90622.
+    """
     errors = []
 
     def use_some():
