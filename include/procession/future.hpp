@@ -103,16 +103,16 @@ class Future {
 
  private:
   static T read(const detail::AnyFuture& future) {
-    [[maybe_unused]] detail::Incoming in = future.result();
-    if constexpr (!std::is_void_v<T>) {
-      if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
-        T value{};
-        in.read(&value, sizeof value);
-        return value;
-      } else {
-        detail::Decoder decoder(in);
-        return detail::decode<T>(decoder);
-      }
+    if constexpr (std::is_void_v<T>) {
+      future.read_result(nullptr, 0);
+    } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+      T value{};
+      future.read_result(&value, sizeof value);
+      return value;
+    } else {
+      detail::Incoming in = future.result();
+      detail::Decoder decoder(in);
+      return detail::decode<T>(decoder);
     }
   }
 

@@ -3,12 +3,15 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "arena_buffer.hpp"
+#include "batch.hpp"
 #include "base/error.hpp"
 #include "os/fd.hpp"
 #include "os/process.hpp"
+#include "plain.hpp"
 #include "pool_view.hpp"
 #include "sink.hpp"
 
@@ -21,6 +24,7 @@ namespace {
 
 // Objects that `is_plain` looks at before it leaves the rest to the pickler that knows the rule.
 constexpr int kPlainBudget = 64;
+constexpr std::size_t kBreath = 4096;  // calls that a map() submits without giving up the GIL
 
 constexpr pool::FunctionId kNoFunction = 0;  // named by calls of Form::kAnything
 constexpr std::size_t kMostLabels = 10'000;
@@ -28,6 +32,10 @@ constexpr std::size_t kMostLabels = 10'000;
 base::BytesView bytes_of(PyObject* bytes) {
   return std::as_bytes(
       std::span(PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))));
+}
+
+std::span<PyObject* const> span_of(const nb::tuple& tuple) {
+  return {&PyTuple_GET_ITEM(tuple.ptr(), 0), tuple.size()};
 }
 
 base::Bytes copy_of(PyObject* bytes) {
@@ -44,38 +52,6 @@ nb::object standard_future() {
 }
 
 }  // namespace
-
-bool is_plain(PyObject* object, int& budget) {
-  if (--budget < 0) return false;
-  if (object == Py_None || PyBool_Check(object) || PyLong_CheckExact(object) ||
-      PyFloat_CheckExact(object) || PyUnicode_CheckExact(object)) {
-    return true;
-  }
-  if (PyBytes_CheckExact(object)) {
-    return PyBytes_GET_SIZE(object) <= static_cast<Py_ssize_t>(pool::kLargestInline);
-  }
-  if (PyTuple_CheckExact(object)) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
-      if (!is_plain(PyTuple_GET_ITEM(object, i), budget)) return false;
-    }
-    return true;
-  }
-  if (PyList_CheckExact(object)) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) {
-      if (!is_plain(PyList_GET_ITEM(object, i), budget)) return false;
-    }
-    return true;
-  }
-  if (PyDict_CheckExact(object)) {
-    PyObject* key = nullptr;
-    PyObject* value = nullptr;
-    for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) {
-      if (!is_plain(key, budget) || !is_plain(value, budget)) return false;
-    }
-    return true;
-  }
-  return false;
-}
 
 PoolCore::PoolCore(const pool::Options& options, nb::object support, nb::object future,
                    nb::dict processes, std::size_t max_pending)
@@ -105,28 +81,40 @@ nb::object PoolCore::make_future(nb::handle self) {
   return object;
 }
 
+// Positional arguments as `Form::kPlainArgs` has them, in `scratch_`. False if they take a pickler.
+bool PoolCore::write_args(std::span<PyObject* const> args) {
+  scratch_.clear();
+  if (args.size() > kMostPlainArgs) return false;
+  scratch_.push_back(static_cast<std::byte>(args.size()));
+  int budget = kPlainBudget;
+  for (PyObject* arg : args) {
+    if (!write_plain(arg, budget, scratch_)) return false;
+  }
+  return true;
+}
+
 nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args, nb::dict keywords,
                             const pool::TaskOptions& options) {
   if (max_pending_ > 0) wait_for_room();
   auto known = functions_.find(function.ptr());
-  int budget = kPlainBudget;
-  if (pool_.is_broken() || pool_.is_finishing() || known == functions_.end() ||
-      !is_plain(args.ptr(), budget) || (keywords.size() > 0 && !is_plain(keywords.ptr(), budget))) {
-    return nb::none();
-  }
+  if (pool_.is_broken() || pool_.is_finishing() || known == functions_.end()) return nb::none();
+  Form form = Form::kPlainArgs;
+  nb::object pickled;
   bool has_keywords = keywords.size() > 0;
-  nb::object what = has_keywords ? nb::object(nb::make_tuple(args, keywords)) : nb::object(args);
-  PyObject* arguments[] = {what.ptr(), nullptr};
-  static PyObject* const protocol = PyLong_FromLong(5);
-  arguments[1] = protocol;
-  nb::object pickled = nb::steal(PyObject_Vectorcall(dumps_.ptr(), arguments, 2, nullptr));
-  if (!pickled.is_valid()) throw nb::python_error();
+  if (has_keywords || !write_args(span_of(args))) {
+    int budget = kPlainBudget;
+    if (!is_plain(args.ptr(), budget) || (has_keywords && !is_plain(keywords.ptr(), budget))) {
+      return nb::none();
+    }
+    form = has_keywords ? Form::kArgsAndKeywords : Form::kArgs;
+    pickled = has_keywords ? dumps_(nb::make_tuple(args, keywords), 5) : dumps_(args, 5);
+  }
   nb::object object = make_future(self);
   auto* future = reinterpret_cast<FutureObject*>(object.ptr());
-  Form form = has_keywords ? Form::kArgsAndKeywords : Form::kArgs;
   Py_INCREF(future);  // the ledger's
   future->task = pool_.submit(known->second, static_cast<std::uint32_t>(form),
-                              copy_of(pickled.ptr()), future, {}, options);
+                              pickled.is_valid() ? bytes_of(pickled.ptr()) : scratch_, future, {},
+                              options);
   return object;
 }
 
@@ -143,11 +131,7 @@ pool::FunctionId PoolCore::label(const std::string& name) {
   return id;
 }
 
-nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list buffers,
-                                    const std::string& name, const pool::TaskOptions& options) {
-  nb::object object = make_future(self);
-  pool::FunctionId function = label(name);
-  auto* future = reinterpret_cast<FutureObject*>(object.ptr());
+std::vector<shm::Block> PoolCore::put_all(const nb::list& buffers) {
   std::vector<shm::Block> blocks;
   try {
     for (nb::handle buffer : buffers) {
@@ -159,13 +143,88 @@ nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list
     for (shm::Block block : blocks) pool_.release(block);
     throw;
   }
-  base::Bytes bytes = copy_of(payload.ptr());
+  return blocks;
+}
+
+nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list buffers,
+                                    const std::string& name, const pool::TaskOptions& options) {
+  nb::object object = make_future(self);
+  pool::FunctionId function = label(name);
+  auto* future = reinterpret_cast<FutureObject*>(object.ptr());
+  std::vector<shm::Block> blocks = put_all(buffers);
   Py_INCREF(future);
   nb::gil_scoped_release unlocked;
-  pool::TaskId task = pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything),
-                                   std::move(bytes), future, std::move(blocks), options);
+  pool::TaskId task =
+      pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything), bytes_of(payload.ptr()),
+                   future, std::move(blocks), options);
   future->task = task;
   return object;
+}
+
+// --- map
+
+// One call of map(): as it can, or as `by_rule` pickles it.
+void PoolCore::submit_in(Batch& batch, std::optional<pool::FunctionId> function,
+                         std::span<PyObject* const> args, const nb::callable& by_rule) {
+  if (max_pending_ > 0) wait_for_room();
+  if (function && write_args(args)) {
+    Batch::Slot& slot = batch.add();
+    slot.set_task(pool_.submit(*function, static_cast<std::uint32_t>(Form::kPlainArgs), scratch_,
+                               slot.future()));
+    return;
+  }
+  nb::list given;
+  for (PyObject* arg : args) given.append(nb::borrow(arg));
+  auto [payload, buffers, name] =
+      nb::cast<std::tuple<nb::bytes, nb::list, std::string>>(by_rule(nb::tuple(given)));
+  std::vector<shm::Block> blocks = put_all(buffers);
+  Batch::Slot& slot = batch.add();
+  slot.set_task(pool_.submit(label(name), static_cast<std::uint32_t>(Form::kAnything),
+                             bytes_of(payload.ptr()), slot.future(), std::move(blocks)));
+}
+
+void PoolCore::submit_all_in(Batch& batch, nb::handle function, nb::handle items, bool star,
+                             const nb::callable& by_rule) {
+  std::optional<pool::FunctionId> id;
+  if (auto known = functions_.find(function.ptr()); known != functions_.end()) id = known->second;
+  std::size_t count = 0;
+  for (nb::handle item : nb::iter(items)) {
+    if (star) {
+      nb::tuple args(nb::borrow(item));
+      submit_in(batch, id, span_of(args), by_rule);
+    } else {
+      PyObject* args[] = {item.ptr()};
+      submit_in(batch, id, args, by_rule);
+    }
+    if (++count % kBreath != 0) continue;
+    nb::gil_scoped_release others_have_a_turn;
+    std::this_thread::yield();
+  }
+}
+
+nb::object PoolCore::map(nb::object self, nb::handle function, nb::handle items, bool star,
+                         nb::callable by_rule) {
+  struct Holding {
+    explicit Holding(Batch* of) : batch(of) {}
+    Holding(const Holding&) = delete;
+    Holding& operator=(const Holding&) = delete;
+    ~Holding() { batch->let_go(); }
+    Batch* batch;
+  } holding(new Batch(std::move(self)));
+  std::deque<Batch::Slot>& slots = holding.batch->slots();
+  try {
+    submit_all_in(*holding.batch, function, items, star, by_rule);
+  } catch (...) {
+    for (Batch::Slot& slot : slots) {
+      if (!slot.is_settled() && pool_.cancel(slot.task())) slot.settle(nb::none(), false);
+    }
+    throw;
+  }
+  // From the last: until it has ended, nobody needs to be woken for the others.
+  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
+    wait_until(slot->task(), base::Deadline::never(), [&] { return slot->is_settled(); });
+  }
+  return holding.batch->take();
 }
 
 void PoolCore::add_function(nb::object function, nb::bytes payload) {
@@ -185,6 +244,10 @@ void PoolCore::add_worker(std::uint32_t place, int pid, int pidfd) {
 nb::list PoolCore::cancel_all() {
   nb::list futures;
   for (void* future : pool_.cancel_all()) {
+    if (Batch::Slot* slot = Batch::slot_of(future)) {
+      futures.append(nb::cast(MapCall{slot}));
+      continue;
+    }
     const auto& one = *static_cast<FutureObject*>(future);
     if (one.condition || one.waiters || one.callbacks) --wanting_;
     futures.append(nb::steal(static_cast<PyObject*>(future)));
@@ -204,11 +267,10 @@ bool PoolCore::take_back(FutureObject& future, bool running) {
 // --- settle
 
 // The memory that came with an outcome, each block released when its last view is gone.
-nb::list PoolCore::buffers_of(FutureObject& future, const pool::Outcome& outcome) {
+nb::list PoolCore::buffers_of(const nb::object& core, const pool::Outcome& outcome) {
   nb::list buffers;
   for (std::size_t i = outcome.spilled ? 1 : 0; i < outcome.blocks.size(); ++i) {
     shm::Block block = outcome.blocks[i];
-    nb::object core = nb::borrow(future.core_object);
     auto release = [this, block, core] { pool_.release(block); };
     buffers.append(nb::cast(new ArenaBuffer(pool_.content(block), std::move(release)),
                             nb::rv_policy::take_ownership));
@@ -216,20 +278,31 @@ nb::list PoolCore::buffers_of(FutureObject& future, const pool::Outcome& outcome
   return buffers;
 }
 
-nb::object PoolCore::value_of(FutureObject& future, const pool::Outcome& outcome,
+nb::object PoolCore::result_of(const nb::object& core, const pool::Outcome& outcome,
+                               base::BytesView payload) {
+  switch (static_cast<Form>(outcome.form)) {
+    case Form::kNone:
+      return nb::none();
+    case Form::kPlainValue:
+      return read_plain(payload);
+    case Form::kPlain:
+      return loads_(to_python(payload));
+    default:
+      return support_.attr("load_result")(to_python(payload), buffers_of(core, outcome));
+  }
+}
+
+nb::object PoolCore::value_of(const nb::object& core, const pool::Outcome& outcome,
                               base::BytesView payload, bool& failed) {
   switch (outcome.kind) {
     case pool::OutcomeKind::kResult:
-      if (outcome.form == static_cast<std::uint32_t>(Form::kNone)) return nb::none();
-      if (outcome.form == static_cast<std::uint32_t>(Form::kPlain))
-        return loads_(to_python(payload));
-      return support_.attr("load_result")(to_python(payload), buffers_of(future, outcome));
+      return result_of(core, outcome, payload);
     case pool::OutcomeKind::kFailure:
       failed = true;
       return support_.attr("load_failure")(to_python(payload));
     case pool::OutcomeKind::kTimedOut: {
       failed = true;
-      double seconds = std::chrono::duration<double>(outcome.timeout).count();
+      double seconds = std::chrono::duration<double>(outcome.death->timeout).count();
       return support_.attr("timed_out")(name_of(outcome.function), outcome.death->pid, seconds);
     }
     default:
@@ -297,21 +370,36 @@ void PoolCore::finish_future(FutureObject& future, nb::object value, bool failed
   future.core = nullptr;
 }
 
-void PoolCore::settle_one(FutureObject& future, const pool::Outcome& outcome,
-                          base::BytesView payload) {
-  bool failed = false;
+// What a task gave or, if `failed`, an exception; and its payload's block is released.
+nb::object PoolCore::take_value(const nb::object& core, const pool::Outcome& outcome,
+                                base::BytesView payload, bool& failed) {
   nb::object value;
   if (outcome.spilled) payload = pool_.content(outcome.blocks.front());
   try {
-    value = value_of(future, outcome, payload, failed);
+    value = value_of(core, outcome, payload, failed);
   } catch (nb::python_error& error) {
     failed = true;
     value = nb::borrow(error.value());
   }
   if (outcome.spilled) pool_.release(outcome.blocks.front());
+  return value;
+}
+
+void PoolCore::settle_slot(Batch::Slot& slot, const pool::Outcome& outcome,
+                           base::BytesView payload) {
+  bool failed = false;
+  nb::object core = slot.core();  // it may be the last that keeps this
+  nb::object value = take_value(core, outcome, payload, failed);
+  slot.settle(std::move(value), failed);
+}
+
+void PoolCore::settle_one(FutureObject& future, const pool::Outcome& outcome,
+                          base::BytesView payload) {
+  bool failed = false;
+  nb::object self = nb::borrow(future.core_object);  // finish_future lets go of it
+  nb::object value = take_value(self, outcome, payload, failed);
   if (future.condition || future.waiters || future.callbacks) --wanting_;
   if (wanting_ == 0 && pool_.wants_all()) pool_.want_all(false);
-  nb::object self = nb::borrow(future.core_object);  // finish_future lets go of it
   finish_future(future, std::move(value), failed);
   Py_DECREF(&future);
 }
@@ -348,8 +436,12 @@ void PoolCore::settle(pool::Outcomes& outcomes, bool at_back, const FutureObject
   bool deferred = deliver(outcomes, at_back);
   losses_.insert(losses_.end(), outcomes.losses.begin(), outcomes.losses.end());
   for (const pool::Outcome& outcome : outcomes.ended) {
-    auto& future = *static_cast<FutureObject*>(outcome.future);
     auto payload = base::BytesView(outcomes.bytes).subspan(outcome.begin, outcome.size);
+    if (Batch::Slot* slot = Batch::slot_of(outcome.future)) {
+      settle_slot(*slot, outcome, payload);
+      continue;
+    }
+    auto& future = *static_cast<FutureObject*>(outcome.future);
     if (!at_back && future.callbacks) {
       deferred_.ended.push_back(outcome);
       deferred_.ended.back().begin = deferred_.bytes.size();

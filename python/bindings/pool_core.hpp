@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "batch.hpp"
 #include "future.hpp"
 #include "pool/pool.hpp"
 
@@ -24,6 +25,15 @@ enum class Form : std::uint32_t {
   kNone,      // None
   kPlain,     // a pickle that plain unpickling reads
   kObject,    // what procession.worker.dump_result made
+  kPlainArgs,   // how many u8, then each as write_plain writes it
+  kPlainValue,  // one value so
+};
+
+constexpr std::size_t kMostPlainArgs = 32;
+
+// A call of a map() that was taken back: to be told how it ends.
+struct MapCall {
+  Batch::Slot* slot;
 };
 
 // All methods are called with the GIL held.
@@ -45,6 +55,13 @@ class PoolCore {
   nanobind::object submit_pickled(nanobind::handle self, nanobind::bytes payload,
                                   nanobind::list buffers, const std::string& name = "",
                                   const pool::TaskOptions& options = {});
+
+  // The list of function(item), or if `star` function(*item), for each item, when all have ended; or
+  // what the first of them raised that failed. `by_rule` pickles a call that takes more than plain
+  // pickling: of its arguments, it gives a payload, its buffers and a name. Those that were submitted
+  // are cancelled if one can't be.
+  nanobind::object map(nanobind::object self, nanobind::handle function, nanobind::handle items,
+                       bool star, nanobind::callable by_rule);
 
   // Waits while max_pending tasks have no outcome, if there is such a number. Ends without one when
   // the pool does; in the thread that looks after the pool, and so in callbacks, at once.
@@ -102,12 +119,23 @@ class PoolCore {
   pool::FunctionId label(const std::string& name);
   bool deliver(pool::Outcomes& outcomes, bool at_back);
   void write_trace();
+  bool write_args(std::span<PyObject* const> args);
+  std::vector<shm::Block> put_all(const nanobind::list& buffers);
+  void submit_in(Batch& batch, std::optional<pool::FunctionId> function,
+                 std::span<PyObject* const> args, const nanobind::callable& by_rule);
+  void submit_all_in(Batch& batch, nanobind::handle function, nanobind::handle items, bool star,
+                     const nanobind::callable& by_rule);
   void settle_one(FutureObject& future, const pool::Outcome& outcome, base::BytesView payload);
-  nanobind::object value_of(FutureObject& future, const pool::Outcome& outcome,
+  void settle_slot(Batch::Slot& slot, const pool::Outcome& outcome, base::BytesView payload);
+  nanobind::object take_value(const nanobind::object& core, const pool::Outcome& outcome,
+                              base::BytesView payload, bool& failed);
+  nanobind::object result_of(const nanobind::object& core, const pool::Outcome& outcome,
+                             base::BytesView payload);
+  nanobind::object value_of(const nanobind::object& core, const pool::Outcome& outcome,
                             base::BytesView payload, bool& failed);
   nanobind::object death_of(const pool::Outcome& outcome, base::BytesView payload);
   nanobind::object name_of(std::uint32_t function) const;
-  nanobind::list buffers_of(FutureObject& future, const pool::Outcome& outcome);
+  nanobind::list buffers_of(const nanobind::object& core, const pool::Outcome& outcome);
   void finish_future(FutureObject& future, nanobind::object value, bool failed);
 
   pool::Pool pool_;
@@ -119,7 +147,7 @@ class PoolCore {
   std::unordered_map<PyObject*, pool::FunctionId> functions_;  // each with a reference
   std::vector<nanobind::object> names_;                        // of functions, by id
   std::unordered_map<std::string, pool::FunctionId> labels_;   // of calls that name no function
-  pool::Outcomes outcomes_;
+  base::Bytes scratch_;                                        // of a submit
   pool::Outcomes deferred_;                                     // for the thread at the back
   std::deque<std::pair<pool::Message, base::Bytes>> messages_;  // as well
   std::vector<pool::Loss> losses_;
@@ -134,9 +162,6 @@ class PoolCore {
   std::thread::id back_thread_;
   std::size_t wanting_ = 0;  // futures whose end somebody wants to be told of
 };
-
-// Whether plain pickle carries an object whole: exact built-in types all the way down.
-bool is_plain(PyObject* object, int& budget);
 
 void bind_pool_core(nanobind::module_& module);
 

@@ -45,6 +45,10 @@ void bind_task_options(nb::module_& module) {
 
 void bind_pool_core(nb::module_& module) {
   bind_task_options(module);
+  nb::class_<MapCall>(module, "MapCall", "A call of a map() that was taken back.")
+      .def("done", [](const MapCall& call) { return call.slot->is_settled(); })
+      .def("set_exception",
+           [](const MapCall& call, nb::object error) { call.slot->settle(std::move(error), true); });
   nb::class_<PoolCore>(module, "PoolCore", "A pool of workers: calls in, futures out.")
       .def(
           "__init__",
@@ -90,6 +94,14 @@ void bind_pool_core(nb::module_& module) {
           },
           "payload"_a, "buffers"_a, "name"_a = "", "options"_a.none() = nb::none(),
           "The future of a pickled (function, args, keywords).")
+      .def(
+          "map",
+          [](nb::object self, nb::handle function, nb::handle items, bool star,
+             nb::callable by_rule) {
+            return nb::cast<PoolCore&>(self).map(self, function, items, star, std::move(by_rule));
+          },
+          "function"_a, "items"_a, "star"_a, "by_rule"_a,
+          "The results of a call for each item, when all have ended.")
       .def("wait_for_room", &PoolCore::wait_for_room,
            "Wait while max_pending tasks are unfinished.")
       .def("add_function", &PoolCore::add_function, "function"_a, "payload"_a,

@@ -3,6 +3,8 @@
 
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "os/file.hpp"
 #include "pool/events.hpp"
 #include "pool/worker.hpp"
+#include "plain.hpp"
 #include "pool_core.hpp"
 #include "sink.hpp"
 
@@ -90,6 +93,13 @@ class PoolWorker {
   bool has_ended() const noexcept { return has_ended_; }
 
  private:
+  // A block that came with a call: the parent's, unless something still views it after the call.
+  struct View {
+    shm::Block block;
+    bool gone = false;
+    bool kept = false;
+  };
+
   void learn(const pool::Call& call) {
     if (functions_.size() <= call.header.function) functions_.resize(call.header.function + 1);
     functions_[call.header.function] = to_python(call.payload);
@@ -102,10 +112,11 @@ class PoolWorker {
     return known;
   }
 
-  nb::object called(const pool::Call& call, const nb::list& buffers) {
-    nb::bytes payload = to_python(call.payload);
+  nb::object called(const pool::Call& call, std::vector<std::shared_ptr<View>>& views) {
     auto form = static_cast<Form>(call.header.form);
-    if (form == Form::kAnything) return support_.attr("call")(payload, buffers);
+    if (form == Form::kPlainArgs) return called_plainly(call);
+    nb::bytes payload = to_python(call.payload);
+    if (form == Form::kAnything) return support_.attr("call")(payload, views_of(call, views));
     nb::handle target = function(call.header.function);
     nb::object loaded = loads_(payload);
     PyObject* result = nullptr;
@@ -120,19 +131,32 @@ class PoolWorker {
     return nb::steal(result);
   }
 
+  nb::object called_plainly(const pool::Call& call) {
+    std::array<nb::object, kMostPlainArgs> args;
+    PyObject* pointers[kMostPlainArgs + 1];  // the callee may use the place ahead of them
+    base::BytesView rest = call.payload.subspan(1);
+    std::size_t count = std::min(kMostPlainArgs, static_cast<std::size_t>(call.payload.front()));
+    for (std::size_t i = 0; i < count; ++i) {
+      args[i] = read_plain(rest);
+      pointers[i + 1] = args[i].ptr();
+    }
+    PyObject* result =
+        PyObject_Vectorcall(function(call.header.function).ptr(), pointers + 1,
+                            count | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    if (!result) throw nb::python_error();
+    return nb::steal(result);
+  }
+
   void work(const pool::Call& call) {
     pool::ResultHeader header{call.header.task};
     header.began = pool::now_ns();
     current_ = call.header.task;
     nb::object payload;
+    plain_.clear();
     std::vector<shm::Block> blocks;
     std::vector<std::shared_ptr<View>> views;
     try {
-      nb::object result;
-      {
-        nb::list buffers = views_of(call, views);
-        result = called(call, buffers);
-      }
+      nb::object result = called(call, views);
       header.form = static_cast<std::uint32_t>(Form::kNone);
       if (!result.is_none()) payload = dumped(result, header, blocks);
     } catch (nb::python_error& error) {
@@ -147,7 +171,7 @@ class PoolWorker {
     if (on_call_end_.is_valid()) end_call();
     header.nanoseconds = pool::now_ns() - header.began;
     current_ = pool::kNoTask;
-    base::BytesView bytes = payload.is_valid() ? bytes_of(payload) : base::BytesView();
+    base::BytesView bytes = payload.is_valid() ? bytes_of(payload) : base::BytesView(plain_);
     worker_.reply(header, bytes, std::move(blocks));
   }
 
@@ -170,13 +194,6 @@ class PoolWorker {
       }
     }
   }
-
-  // A block that came with a call: the parent's, unless something still views it after the call.
-  struct View {
-    shm::Block block;
-    bool gone = false;
-    bool kept = false;
-  };
 
   nb::list views_of(const pool::Call& call, std::vector<std::shared_ptr<View>>& views) {
     nb::list buffers;
@@ -202,9 +219,15 @@ class PoolWorker {
     }
   }
 
+  // Or nothing, if it is in `plain_`.
   nb::object dumped(nb::handle result, pool::ResultHeader& header,
                     std::vector<shm::Block>& blocks) {
     int budget = kPlainBudget;
+    if (write_plain(result.ptr(), budget, plain_)) {
+      header.form = static_cast<std::uint32_t>(Form::kPlainValue);
+      return {};
+    }
+    budget = kPlainBudget;
     if (is_plain(result.ptr(), budget)) {
       header.form = static_cast<std::uint32_t>(Form::kPlain);
       return dumps_(result, 5);
@@ -222,6 +245,7 @@ class PoolWorker {
   pool::Worker worker_;
   const int pid_ = os::process_id();
   pool::TaskId current_ = pool::kNoTask;
+  base::Bytes plain_;  // a result that needs no pickler
   nb::object on_call_end_;
   bool said_ready_ = false;
   bool has_ended_ = false;

@@ -137,6 +137,11 @@ class PoolCore:
     ) -> Any:
         """The future of a pickled (function, args, keywords)."""
 
+    def map(
+        self, function: object, items: Any, star: bool, by_rule: Callable[[tuple[Any, ...]], Any]
+    ) -> list[Any]:
+        """The results of a call for each item, when all have ended."""
+
     def wait_for_room(self) -> None:
         """Wait while max_pending tasks are unfinished."""
 

@@ -220,8 +220,11 @@ class Pool(_Base):
         mapper: Callable[..., Any],
         progress: bool | str,
     ) -> list[Any]:
-        if progress is not False and not hasattr(iterable, "__len__"):
+        self._check_running()
+        if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
+        if progress is False and self._chunksize(iterable, chunksize) == 1:
+            return self._crew.map(func, iterable, mapper is starmap_chunk)
         bar = _bar(progress, iterable)
         futures, chunked = self._submit_all(func, iterable, chunksize, mapper, bar=bar)
         try:
@@ -248,10 +251,7 @@ class Pool(_Base):
         self._check_running()
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
-        if chunksize is None:
-            chunksize = -(-len(iterable) // (self._processes * 4)) or 1
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
+        chunksize = self._chunksize(iterable, chunksize)
         futures: list[Any] = []
         try:
             if chunksize > 1:
@@ -272,6 +272,13 @@ class Pool(_Base):
                 future.cancel()
             raise
         return futures, chunksize > 1
+
+    def _chunksize(self, iterable: Any, chunksize: int | None) -> int:
+        if chunksize is None:
+            return -(-len(iterable) // (self._processes * 4)) or 1
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
+        return chunksize
 
     def _submit_each(
         self,

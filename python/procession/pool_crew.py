@@ -183,6 +183,20 @@ class Crew:
         called = args[0] if function in (map_chunk, starmap_chunk) else function
         return core.submit_pickled(call, buffers, worker.name_of(called), options)
 
+    def map(self, function: Callable[..., Any], items: Any, star: bool) -> list[Any]:
+        """Return the results of a call for each item, when all have ended."""
+        self.check()
+        if type(function) in _NAMED and not self.core.knows(function):
+            payload = _by_name(function)
+            if payload is not None:
+                self.core.add_function(function, payload)
+
+        def by_rule(args: tuple[Any, ...]) -> tuple[bytes, list[Any], str]:
+            call, buffers = worker.dump_call(function, args, NO_KEYWORDS)
+            return call, buffers, worker.name_of(function)
+
+        return self.core.map(function, items, star, by_rule)
+
     def submit_chunk(
         self,
         mapper: Callable[..., Any],

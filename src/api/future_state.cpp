@@ -35,7 +35,13 @@ FutureState::~FutureState() {
     api::PoolCore::abandon(std::move(core));
     return;
   }
-  for (shm::Block block : blocks) core->drop(block);
+  if (!more) return;
+  for (shm::Block block : more->blocks) core->drop(block);
+}
+
+FutureState::More& FutureState::more_to_write() {
+  if (!more) more = std::make_unique<More>();
+  return *more;
 }
 
 std::shared_ptr<api::PoolCore> FutureState::pool() {
@@ -60,14 +66,15 @@ Hook* FutureState::end(Phase how, bool keep_core) {
 Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   kind = outcome.kind;
   spilled = outcome.spilled;
-  blocks = std::move(outcome.blocks);
+  bool keep_core = !outcome.blocks.empty();
+  if (keep_core) more_to_write().blocks = std::move(outcome.blocks);
   if (!spilled && bytes.size() <= kSmall) {
     small_size = static_cast<std::uint8_t>(bytes.size());
     if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
   } else if (!spilled) {
-    large.assign(bytes.begin(), bytes.end());
+    more_to_write().payload.assign(bytes.begin(), bytes.end());
   }
-  return end(Phase::kEnded, !blocks.empty());
+  return end(Phase::kEnded, keep_core);
 }
 
 Hook* FutureState::settle_cancelled() { return end(Phase::kCancelled, false); }
@@ -95,15 +102,16 @@ bool FutureState::remove(Hook& hook) {
 }
 
 base::BytesView FutureState::payload() const {
-  if (spilled) return core->content(blocks.front());
-  return large.empty() ? base::BytesView(small, small_size) : base::BytesView(large);
+  if (spilled) return core->content(more->blocks.front());
+  return more && !more->payload.empty() ? base::BytesView(more->payload)
+                                        : base::BytesView(small, small_size);
 }
 
 Incoming FutureState::read() const {
   auto in = std::make_unique<Incoming::State>();
   std::vector<base::BytesView> contents;
-  for (std::size_t i = spilled ? 1 : 0; i < blocks.size(); ++i) {
-    contents.push_back(core->content(blocks[i]));
+  for (std::size_t i = spilled ? 1 : 0; more && i < more->blocks.size(); ++i) {
+    contents.push_back(core->content(more->blocks[i]));
   }
   in->show(payload(), contents);
   return Incoming(std::move(in));
@@ -115,7 +123,7 @@ std::exception_ptr FutureState::failure() const {
   }
   if (kind == pool::OutcomeKind::kResult) return nullptr;
   if (kind == pool::OutcomeKind::kFailure) return api::decode_failure(payload());
-  return api::make_exception(kind, *ending);
+  return api::make_exception(kind, *more->ending);
 }
 
 // --- the handle
@@ -190,6 +198,14 @@ Incoming AnyFuture::result() const {
   wait();
   if (std::exception_ptr thrown = state_->failure()) std::rethrow_exception(std::move(thrown));
   return state_->read();
+}
+
+void AnyFuture::read_result(void* data, std::size_t size) const {
+  wait();
+  if (std::exception_ptr thrown = state_->failure()) std::rethrow_exception(std::move(thrown));
+  base::BytesView payload = state_->payload();
+  if (payload.size() < size) throw std::runtime_error("procession: a message ends early");
+  if (size > 0) std::memcpy(data, payload.data(), size);
 }
 
 void AnyFuture::add(Hook& hook) const {

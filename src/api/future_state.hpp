@@ -46,32 +46,38 @@ struct FutureState {
   bool remove(Hook& hook);
 
   // Of one that has ended.
+  base::BytesView payload() const;
   Incoming read() const;
   std::exception_ptr failure() const;  // null if there is a result
 
+  // What few outcomes have.
+  struct More {
+    base::Bytes payload;  // if it is not small
+    std::vector<shm::Block> blocks;
+    std::unique_ptr<api::Ending> ending;  // of what is neither kResult nor kFailure
+  };
+  More& more_to_write();
+
+  // There may be many at a time, so all of it together is small.
+  static constexpr std::size_t kSmall = 24;
   std::atomic<std::uint32_t> refs{1};
   std::atomic<Phase> phase{Phase::kPending};
   std::atomic_flag locked{};  // for moments: of `core` and `hooks`
-  const std::uint32_t born;   // forks of this process until then
+  pool::OutcomeKind kind = pool::OutcomeKind::kResult;
+  std::uint8_t small_size = 0;
+  bool spilled = false;      // the payload is in the first block
+  const std::uint32_t born;  // forks of this process until then
+  std::uint32_t later = 0;   // hooks for the manager thread
   pool::TaskId task = pool::kNoTask;
   std::shared_ptr<api::PoolCore> core;
   Hook* hooks = nullptr;
-  std::uint32_t later = 0;  // hooks for the manager thread
-
-  // The outcome.
-  static constexpr std::size_t kSmall = 48;
-  pool::OutcomeKind kind = pool::OutcomeKind::kResult;
-  std::uint8_t small_size = 0;
-  bool spilled = false;
-  std::byte small[kSmall];  // the payload, or
-  base::Bytes large;
-  std::vector<shm::Block> blocks;
-  std::unique_ptr<api::Ending> ending;  // of kDied and kBroken
+  std::unique_ptr<More> more;
+  std::byte small[kSmall];  // the payload of an outcome
 
  private:
   class Lock;
-  base::BytesView payload() const;
   Hook* end(Phase how, bool keep_core);
 };
+static_assert(sizeof(FutureState) <= 96);
 
 }  // namespace procession::detail

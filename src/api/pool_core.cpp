@@ -53,7 +53,7 @@ std::exception_ptr make_exception(pool::OutcomeKind kind, const Ending& ending) 
   if (kind == pool::OutcomeKind::kTimedOut) {
     std::ostringstream message;
     message << what << " ran for longer than "
-            << std::chrono::duration<double>(ending.timeout).count() << " s in worker "
+            << std::chrono::duration<double>(ending.death->timeout).count() << " s in worker "
             << ending.death->pid << ", which was stopped";
     return std::make_exception_ptr(TimeoutError(message.str()));
   }
@@ -159,9 +159,9 @@ detail::AnyFuture PoolCore::submit(const TaskName& name,
   state->ref();  // the ledger's
   std::vector<shm::Block> blocks;
   try {
-    base::Bytes payload = writer.take_payload();
+    const base::Bytes& payload = writer.payload();
     blocks = writer.take_blocks();
-    state->task = pool_.submit(id, 0, std::move(payload), state, blocks, options);
+    state->task = pool_.submit(id, 0, payload, state, blocks, options);
   } catch (const base::OsError& error) {
     for (shm::Block block : blocks) pool_.release(block);
     state->unref();
@@ -185,8 +185,7 @@ shm::Block PoolCore::put(base::BytesView bytes) {
 
 std::unique_ptr<Ending> PoolCore::ending_of(const pool::Outcome& outcome, base::BytesView payload) {
   auto ending = std::make_unique<Ending>();
-  ending->death = outcome.death;
-  ending->timeout = outcome.timeout;
+  if (outcome.death) ending->death = *outcome.death;
   if (!outcome.death) {
     ending->initializer.assign(payload.begin(), payload.end());
     return ending;
@@ -227,10 +226,11 @@ void PoolCore::run_hooks(Hook* hooks) {
 
 void PoolCore::settle_one(FutureState& state, pool::Outcome& outcome, base::BytesView payload) {
   if (outcome.kind != pool::OutcomeKind::kResult && outcome.kind != pool::OutcomeKind::kFailure) {
-    state.ending = ending_of(outcome, payload);
+    std::unique_ptr<Ending>& ending = state.more_to_write().ending;
+    ending = ending_of(outcome, payload);
     if (outcome.kind == pool::OutcomeKind::kBroken) {
       std::lock_guard lock(back_mutex_);
-      if (!broken_by_) broken_by_ = std::make_shared<Ending>(*state.ending);
+      if (!broken_by_) broken_by_ = std::make_shared<Ending>(*ending);
     }
     payload = {};
   }

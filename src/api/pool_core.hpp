@@ -33,7 +33,6 @@ namespace procession::api {
 // How a task ended that has neither a result nor a failure of its own.
 struct Ending {
   std::optional<pool::Death> death;
-  std::chrono::nanoseconds timeout{};  // of kTimedOut
   std::string function;
   base::Bytes initializer;   // the failure of one, if that is the reason
   std::exception_ptr start;  // why no worker could be started

@@ -27,11 +27,6 @@ const base::Bytes& TaskWriter::payload() {
   return bytes_;
 }
 
-base::Bytes TaskWriter::take_payload() {
-  const base::Bytes& whole = payload();
-  return whole.size() > pool::kLargestInline ? std::exchange(bytes_, {}) : whole;
-}
-
 std::vector<shm::Block> TaskWriter::take_blocks() noexcept { return std::exchange(blocks_, {}); }
 
 void TaskWriter::clear() noexcept {

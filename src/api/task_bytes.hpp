@@ -37,10 +37,8 @@ class TaskWriter {
   void begin(BlockSource& source) noexcept { source_ = &source; }
   void append(base::BytesView piece);
 
-  // The payload, complete; the blocks are to be taken, too. `take_payload` gives a copy of a small
-  // one, so that the buffer stays.
+  // The payload, complete; the blocks are to be taken, too.
   const base::Bytes& payload();
-  base::Bytes take_payload();
   std::vector<shm::Block> take_blocks() noexcept;
 
   // Lets go of everything, but keeps a buffer of ordinary size for the next time.

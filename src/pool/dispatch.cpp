@@ -14,10 +14,11 @@ namespace {
 // Work that a worker is given ahead: enough to hide the way there and back, little enough that a
 // slow task holds up few others.
 constexpr std::uint64_t kAheadNs = 1'000'000;
+constexpr std::size_t kMostAhead = 4096;  // calls: their results are to find room
 
 }  // namespace
 
-bool Pool::can_take(const Place& place, const Task& task) const noexcept {
+bool Pool::can_take(Place& place, const Task& task) noexcept {
   if (place.state != State::kThere) return false;
   // A task's time begins when it is given, so its worker must be waiting for it; and it may be
   // stopped, so nothing is to wait behind it.
@@ -25,12 +26,14 @@ bool Pool::can_take(const Place& place, const Task& task) const noexcept {
   if (place.timed) return false;
   if (place.assigned.empty()) return true;
   // It hasn't come to what was taken back from it: what it got now couldn't be taken back.
-  if (board_.worker(index_of(place)).claimed.load(std::memory_order_relaxed) & kRevoked) {
-    return false;
+  if (place.revoked) {
+    place.revoked =
+        board_.worker(index_of(place)).claimed.load(std::memory_order_relaxed) & kRevoked;
+    if (place.revoked) return false;
   }
   std::uint64_t average = functions_[task.function].average;
   if (average == 0) return false;  // how long it takes is not yet known
-  return place.expected + average <= kAheadNs;
+  return place.expected + average <= kAheadNs && place.assigned.size() < kMostAhead;
 }
 
 // Of those that can take more: the idle one that worked last, else the one with the least to do.
@@ -49,6 +52,7 @@ Pool::Place* Pool::place_for(const Task& task) noexcept {
 }
 
 void Pool::pump_locked() {
+  unpumped_ = 0;
   for (std::uint32_t i = 0; i < present_; ++i) {
     if (places_[i].state != State::kThere && places_[i].state != State::kEnding) continue;
     take_results(i);
@@ -64,6 +68,7 @@ void Pool::pump_locked() {
   if (act_at_.load(std::memory_order_relaxed) != kNever) keep_time();
   if (!doomed_.empty()) look_after_doomed();
   dispatch();
+  count_busy();
   has_outcomes_.store(!outcomes_.empty(), std::memory_order_release);
   has_losses_.store(!outcomes_.losses.empty() || !outcomes_.messages.empty(),
                     std::memory_order_release);
@@ -101,6 +106,15 @@ void Pool::give_out() {
     if (!place || !assign(*place, id)) return;
     queue->pop_front();
   }
+}
+
+// A task that nothing waits ahead of. False if no worker can take it now.
+bool Pool::give_at_once(TaskId id) {
+  Place* place = place_for(tasks_[slot_of(id)]);
+  if (!place || !assign(*place, id)) return false;
+  if (place->assigned.size() == 1) busy_.fetch_add(1, std::memory_order_relaxed);
+  if (place->assigned.size() == 2) dispatch();  // others are to ring when they have run dry
+  return true;
 }
 
 void Pool::dispatch() {
@@ -154,6 +168,8 @@ bool Pool::assign(Place& place, TaskId id) {
   task.assigned = true;
   task.expected = function.average ? function.average : kAheadNs / 2;
   place.expected += task.expected;
+  task.place = index_of(place);
+  task.index = place.sent;
   place.assigned.push_back({slot, place.sent++});
   place.used = ++uses_;
   if (task.timeout != kForever) {
@@ -237,6 +253,7 @@ void Pool::take_back_unbegun() {
 void Pool::revoke(Place& place) {
   WorkerBoard& worker = board_.worker(index_of(place));
   if (worker.claimed.load(std::memory_order_acquire) & kRevoked) return;
+  place.revoked = true;
   worker.discard_up_to.store(place.sent, std::memory_order_release);
   std::uint64_t begun = worker.claimed.fetch_or(kRevoked, std::memory_order_acq_rel) & ~kRevoked;
   std::size_t keep = 0;

@@ -5,8 +5,16 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "os/cpu.hpp"
 
 namespace procession::pool {
+
+namespace {
+
+// Bytes of a payload's memory that stay for the next task in its slot.
+constexpr std::size_t kLargestKept = 256;
+
+}  // namespace
 
 void Outcomes::clear() noexcept {
   messages.clear();
@@ -22,7 +30,8 @@ Pool::Pool(const Options& options)
       front_(os::create_event()),
       back_(os::create_event()),
       places_(options.max_workers),
-      ended_(std::make_unique<std::atomic<bool>[]>(options.max_workers)) {
+      ended_(std::make_unique<std::atomic<bool>[]>(options.max_workers)),
+      cpus_(static_cast<std::uint32_t>(os::usable_cpus())) {
   front_set_.add(front_.get(), kEvent);
   back_set_.add(back_.get(), kEvent);
 }
@@ -66,7 +75,7 @@ void Pool::release(shm::Block block) {
   }
 }
 
-TaskId Pool::submit(FunctionId function, std::uint32_t form, base::Bytes payload, void* future,
+TaskId Pool::submit(FunctionId function, std::uint32_t form, base::BytesView payload, void* future,
                     std::vector<shm::Block> blocks, const TaskOptions& options) {
   bool spilled = payload.size() > kLargestInline;
   if (spilled) {
@@ -94,7 +103,7 @@ TaskId Pool::submit(FunctionId function, std::uint32_t form, base::Bytes payload
   task.retries = options.retries.value_or(options_.retries);
   task.on_death = options.on_death.value_or(options_.on_death);
   task.spilled = spilled;
-  task.payload = std::move(payload);
+  task.payload.assign(payload.begin(), payload.end());
   task.blocks = std::move(blocks);
   task.number = submits_++;
   ++unfinished_;
@@ -110,8 +119,9 @@ TaskId Pool::submit(FunctionId function, std::uint32_t form, base::Bytes payload
     ring_front_if_asleep();
     return id;
   }
+  if (task.priority == 0 && nothing_ready() && give_at_once(id)) return id;
   queue_of(task).push_back(id);
-  if (ready_.size() == 1 || task.priority != 0 || any_results()) pump_locked();
+  if (ready_.size() == 1 || task.priority != 0 || ++unpumped_ == kMostUnpumped) pump_locked();
   return id;
 }
 
@@ -129,7 +139,7 @@ void Pool::erase(std::uint32_t slot) noexcept {
   Task& task = tasks_[slot];
   release_blocks(task, 0);
   task.live = false;
-  task.payload = {};
+  if (task.payload.capacity() > kLargestKept) task.payload = {};
   ++task.generation;
   --unfinished_;
   free_.push_back(slot);

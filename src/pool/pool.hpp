@@ -51,6 +51,7 @@ struct Death {
   os::ExitStatus status;
   std::optional<std::uint32_t> function;      // of the task that it was in
   std::shared_ptr<const Circumstances> more;  // of a death that nobody asked for
+  std::chrono::nanoseconds timeout{};         // of the task that it is stopped for
 };
 
 enum class OutcomeKind : std::uint8_t { kResult, kFailure, kDied, kBroken, kTimedOut };
@@ -65,8 +66,7 @@ struct Outcome {
   bool spilled = false;            // the payload is in the first block instead
   std::vector<shm::Block> blocks;  // the receiver's to release
   std::uint32_t function = 0;
-  std::optional<Death> death;          // of kTimedOut: to come, so that only its pid is known
-  std::chrono::nanoseconds timeout{};  // of kTimedOut
+  std::shared_ptr<const Death> death;  // of kTimedOut: to come, so that only its pid is known
   bool was_begun = false;              // kBroken: by the worker that died
 };
 
@@ -115,7 +115,7 @@ class Pool {
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
   // it and are released at its end; a payload above kLargestInline gets one of its own. OsError
   // (ENOMEM) if memory is full.
-  TaskId submit(FunctionId function, std::uint32_t form, base::Bytes payload, void* future,
+  TaskId submit(FunctionId function, std::uint32_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks = {}, const TaskOptions& options = {});
 
   // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
@@ -202,13 +202,21 @@ class Pool {
  private:
   // A worker that holds work which it hasn't begun for so long, while another idles, loses it.
   static constexpr std::chrono::milliseconds kStall{2};
+  // Who waits for a task behind which so many calls are in line is not woken for it alone, but with
+  // others, or after so long: to be woken costs more than most calls that are given ahead.
+  static constexpr std::uint64_t kInLine = 4;
+  static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
+  // Submits in a row that leave it to others to see what workers have sent.
+  static constexpr std::uint32_t kMostUnpumped = 64;
 
   struct Task {
     std::uint64_t generation = 0;
     std::uint64_t number = 0;  // in the order of submits
     bool live = false;
     bool assigned = false;
+    std::uint32_t place = 0;  // if assigned
+    std::uint64_t index = 0;  // as in Given
     void* future = nullptr;
     FunctionId function = 0;
     std::uint32_t form = 0;
@@ -243,6 +251,7 @@ class Pool {
     bool owes_stop = false;                 // it is to end after what it has, and wasn't told yet
     bool stopped = false;                   // it is being killed: what it sends comes too late
     bool timed = false;                     // the one task that it has may run until `act_at`
+    bool revoked = false;                   // and wasn't seen to have come to that yet
     Clock::time_point act_at = kNever;      // when the task is to be ended, or the worker killed
     Clock::time_point idle_since = kNever;  // if there's an idle_timeout
     // Of the task that it was stopped in: it may still be writing to them. In the order of
@@ -278,11 +287,12 @@ class Pool {
   void pump_locked();
   void dispatch();
   void give_out();
+  bool give_at_once(TaskId task);
   bool nothing_ready() const noexcept { return ready_.empty() && ranked_.empty(); }
   std::deque<TaskId>& queue_of(const Task& task);
   std::deque<TaskId>* next_queue() noexcept;
   Place* place_for(const Task& task) noexcept;
-  bool can_take(const Place& place, const Task& task) const noexcept;
+  bool can_take(Place& place, const Task& task) noexcept;
   bool assign(Place& place, TaskId task);
   bool send(Place& place, std::initializer_list<base::BytesView> parts) noexcept;
   void send_stop(Place& place) noexcept;
@@ -315,8 +325,11 @@ class Pool {
   bool low_water() const noexcept;
   bool back_is_needed() const noexcept;
   void ring_sleeper() noexcept;
-  base::Deadline bounded(base::Deadline deadline) const noexcept;
-  base::Waited sleep_front(base::Deadline deadline);
+  base::Deadline bounded(base::Deadline deadline, bool with_others) const noexcept;
+  base::Waited sleep_front(base::Deadline deadline, bool with_others);
+  bool may_spin() const noexcept { return busy_.load(std::memory_order_relaxed) < cpus_; }
+  bool comes_with_others(TaskId awaited);
+  void count_busy() noexcept;
   std::uint32_t index_of(const Place& place) const noexcept;
   void take_message(const Place& place, const ResultHeader& header, base::BytesView payload,
                     const std::vector<shm::Block>& blocks);
@@ -343,6 +356,7 @@ class Pool {
   Outcomes outcomes_;
   std::size_t unfinished_ = 0;
   std::uint64_t uses_ = 0;
+  std::uint32_t unpumped_ = 0;
   std::vector<Doomed> doomed_;
   std::atomic<Clock::time_point> act_at_ = kNever;  // no later than any place's, or kill_at
   std::uint64_t submits_ = 0;
@@ -364,20 +378,25 @@ class Pool {
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
   std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
   int front_spins_ = 2000;
+  const std::uint32_t cpus_;
+  std::atomic<std::uint32_t> busy_ = 0;  // places with work
 };
 
 template <class Ready>
 base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready ready) {
-  for (int i = 0; i < front_spins_; ++i) {
-    if (has_news()) {
-      front_spins_ = front_spins_ * 2 > 2000 ? 2000 : front_spins_ * 2;
-      return base::Waited::kReady;
+  if (may_spin()) {  // else a worker needs the CPU
+    for (int i = 0; i < front_spins_; ++i) {
+      if (has_news()) {
+        front_spins_ = front_spins_ * 2 > 2000 ? 2000 : front_spins_ * 2;
+        return base::Waited::kReady;
+      }
+      pause();
     }
-    pause();
+    front_spins_ = front_spins_ / 2 < 50 ? 50 : front_spins_ / 2;
   }
-  front_spins_ = front_spins_ / 2 < 50 ? 50 : front_spins_ / 2;
+  bool with_others = comes_with_others(awaited);
   ParentBoard& parent = board_.parent();
-  parent.awaited.store(awaited, std::memory_order_relaxed);
+  parent.awaited.store(with_others ? kNoTask : awaited, std::memory_order_relaxed);
   parent.front_asleep.store(1, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (wants_all()) {  // asked after the store: `want_all` stores the same, and may come between
@@ -385,7 +404,7 @@ base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready rea
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
   base::Waited waited = base::Waited::kReady;
-  if (!has_news() && !ready()) waited = sleep_front(deadline);
+  if ((with_others || !has_news()) && !ready()) waited = sleep_front(deadline, with_others);
   parent.front_asleep.store(0, std::memory_order_relaxed);
   return waited;
 }

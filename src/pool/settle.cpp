@@ -215,7 +215,7 @@ void Pool::supervise(std::uint32_t index) {
   Place& place = places_[index];
   take_results(index);  // what it had still sent counts
   os::Exit exit = os::peek_exit(place.pidfd).value_or(os::Exit{os::kStatusLost, {}});
-  Death death{place.pid, exit.status, {}, {}};
+  Death death{place.pid, exit.status, {}, {}, {}};
   bool expected = place.stopped || (place.state == State::kEnding && place.assigned.empty() &&
                                     death.status == os::ExitStatus{});
   outcomes_.losses.push_back({index, death, expected});
@@ -252,7 +252,7 @@ void Pool::settle_death(Place& place, const Death& death) {
   OnDeath on_death =
       place.assigned.empty() ? options_.on_death : tasks_[place.assigned.front().slot].on_death;
   if (stopping_) on_death = OnDeath::kBreak;
-  outcome.death = death;
+  outcome.death = std::make_shared<Death>(death);
   bool never_begins = failed_starts_ >= kMostFailedStarts;
   const Given* given = begun(place);
   if (recorder_ && given) recorder_->started(given->slot, place.free_since);

@@ -74,21 +74,35 @@ void Pool::collect(Outcomes& outcomes) {
   if (recorder_ && recorder_->trace() && recorder_->trace()->is_full()) ring_back();
 }
 
-base::Deadline Pool::bounded(base::Deadline deadline) const noexcept {
+base::Deadline Pool::bounded(base::Deadline deadline, bool with_others) const noexcept {
   Clock::time_point act_at = act_at_.load(std::memory_order_relaxed);
   if (act_at != kNever) deadline = base::Deadline::earlier(deadline, base::Deadline::at(act_at));
-  if (!stalled_.load(std::memory_order_relaxed)) return deadline;
+  if (!with_others && !stalled_.load(std::memory_order_relaxed)) return deadline;
+  auto longest = with_others ? kWithOthers : kStall;
   int left = deadline.remaining_ms();
-  return left >= 0 && left < kStall.count() ? deadline : base::Deadline::after(kStall);
+  return left >= 0 && left < longest.count() ? deadline : base::Deadline::after(longest);
+}
+
+void Pool::count_busy() noexcept {
+  std::uint32_t busy = 0;
+  for (std::uint32_t i = 0; i < present_; ++i) busy += places_[i].assigned.empty() ? 0 : 1;
+  busy_.store(busy, std::memory_order_relaxed);
+}
+
+bool Pool::comes_with_others(TaskId awaited) {
+  if (wants_all()) return false;
+  std::lock_guard lock(mutex_);
+  const Task* task = find(awaited);
+  return task && task->assigned && places_[task->place].sent > task->index + kInLine;
 }
 
 void Pool::enter_front() noexcept {
   board_.parent().front_present.store(1, std::memory_order_seq_cst);
 }
 
-base::Waited Pool::sleep_front(base::Deadline deadline) {
+base::Waited Pool::sleep_front(base::Deadline deadline, bool with_others) {
   std::vector<std::uint64_t> ready;
-  base::Waited waited = front_set_.wait(bounded(deadline), ready);
+  base::Waited waited = front_set_.wait(bounded(deadline, with_others), ready);
   os::answer(front_);
   note_ends(ready);
   if (waited == base::Waited::kTimedOut && !deadline.passed()) {
@@ -114,7 +128,7 @@ base::Waited Pool::wait_back(base::Deadline deadline) {
   bool is_front = parent.front_present.load(std::memory_order_relaxed) != 0;
   if (!back_is_needed() && (is_front || !low_water())) {
     back_looks_ = stalled_.load();
-    waited = back_set_.wait(bounded(deadline), ready);
+    waited = back_set_.wait(bounded(deadline, false), ready);
     back_looks_ = false;
   }
   parent.back_asleep.store(0, std::memory_order_relaxed);

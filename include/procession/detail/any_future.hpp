@@ -64,6 +64,9 @@ class PROCESSION_EXPORT AnyFuture {
   // Waits for the result, whose bytes are valid as long as a handle is, or throws what came instead.
   Incoming result() const;
 
+  // The same for one that is `size` bytes and nothing else.
+  void read_result(void* data, std::size_t size) const;
+
   // Runs `hook` at the end; at once, on this thread, if that has been. Returns whether it had been.
   void add(Hook& hook) const;
   // Adds an at_once one, unless the task has ended: false.

@@ -70,7 +70,7 @@ struct Ending {
   int count = 0;
   OutcomeKind kind = OutcomeKind::kResult;
   bool right = false;  // the payload was the right one
-  std::optional<Death> death;
+  std::shared_ptr<const Death> death;
 };
 
 class Crew {
