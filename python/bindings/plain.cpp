@@ -67,8 +67,7 @@ nb::object read_str(base::BytesView& in) {
     throw std::runtime_error("procession: a value is torn");
   }
   base::BytesView data = take(in, length * kind);
-  return checked(
-      PyUnicode_FromKindAndData(kind, data.data(), static_cast<Py_ssize_t>(length)));
+  return checked(PyUnicode_FromKindAndData(kind, data.data(), static_cast<Py_ssize_t>(length)));
 }
 
 nb::object read_tuple(base::BytesView& in) {

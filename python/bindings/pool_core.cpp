@@ -7,8 +7,8 @@
 #include <nanobind/stl/vector.h>
 
 #include "arena_buffer.hpp"
-#include "batch.hpp"
 #include "base/error.hpp"
+#include "batch.hpp"
 #include "os/fd.hpp"
 #include "os/process.hpp"
 #include "plain.hpp"
@@ -112,9 +112,9 @@ nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args
   nb::object object = make_future(self);
   auto* future = reinterpret_cast<FutureObject*>(object.ptr());
   Py_INCREF(future);  // the ledger's
-  future->task = pool_.submit(known->second, static_cast<std::uint32_t>(form),
-                              pickled.is_valid() ? bytes_of(pickled.ptr()) : scratch_, future, {},
-                              options);
+  future->task =
+      pool_.submit(known->second, static_cast<std::uint32_t>(form),
+                   pickled.is_valid() ? bytes_of(pickled.ptr()) : scratch_, future, {}, options);
   return object;
 }
 
@@ -154,9 +154,8 @@ nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list
   std::vector<shm::Block> blocks = put_all(buffers);
   Py_INCREF(future);
   nb::gil_scoped_release unlocked;
-  pool::TaskId task =
-      pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything), bytes_of(payload.ptr()),
-                   future, std::move(blocks), options);
+  pool::TaskId task = pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything),
+                                   bytes_of(payload.ptr()), future, std::move(blocks), options);
   future->task = task;
   return object;
 }

@@ -21,10 +21,10 @@ namespace procession::bindings {
 enum class Form : std::uint32_t {
   kArgs,  // pickled positional arguments
   kArgsAndKeywords,
-  kAnything,  // pickled (function, arguments, keywords); the call's function id means nothing
-  kNone,      // None
-  kPlain,     // a pickle that plain unpickling reads
-  kObject,    // what procession.worker.dump_result made
+  kAnything,    // pickled (function, arguments, keywords); the call's function id means nothing
+  kNone,        // None
+  kPlain,       // a pickle that plain unpickling reads
+  kObject,      // what procession.worker.dump_result made
   kPlainArgs,   // how many u8, then each as write_plain writes it
   kPlainValue,  // one value so
 };
@@ -144,10 +144,10 @@ class PoolCore {
   nanobind::dict processes_;
   nanobind::object dumps_;
   nanobind::object loads_;
-  std::unordered_map<PyObject*, pool::FunctionId> functions_;  // each with a reference
-  std::vector<nanobind::object> names_;                        // of functions, by id
-  std::unordered_map<std::string, pool::FunctionId> labels_;   // of calls that name no function
-  base::Bytes scratch_;                                        // of a submit
+  std::unordered_map<PyObject*, pool::FunctionId> functions_;   // each with a reference
+  std::vector<nanobind::object> names_;                         // of functions, by id
+  std::unordered_map<std::string, pool::FunctionId> labels_;    // of calls that name no function
+  base::Bytes scratch_;                                         // of a submit
   pool::Outcomes deferred_;                                     // for the thread at the back
   std::deque<std::pair<pool::Message, base::Bytes>> messages_;  // as well
   std::vector<pool::Loss> losses_;

@@ -47,8 +47,9 @@ void bind_pool_core(nb::module_& module) {
   bind_task_options(module);
   nb::class_<MapCall>(module, "MapCall", "A call of a map() that was taken back.")
       .def("done", [](const MapCall& call) { return call.slot->is_settled(); })
-      .def("set_exception",
-           [](const MapCall& call, nb::object error) { call.slot->settle(std::move(error), true); });
+      .def("set_exception", [](const MapCall& call, nb::object error) {
+        call.slot->settle(std::move(error), true);
+      });
   nb::class_<PoolCore>(module, "PoolCore", "A pool of workers: calls in, futures out.")
       .def(
           "__init__",

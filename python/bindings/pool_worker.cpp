@@ -13,9 +13,9 @@
 #include "base/error.hpp"
 #include "os/fd.hpp"
 #include "os/file.hpp"
+#include "plain.hpp"
 #include "pool/events.hpp"
 #include "pool/worker.hpp"
-#include "plain.hpp"
 #include "pool_core.hpp"
 #include "sink.hpp"
 
@@ -140,9 +140,8 @@ class PoolWorker {
       args[i] = read_plain(rest);
       pointers[i + 1] = args[i].ptr();
     }
-    PyObject* result =
-        PyObject_Vectorcall(function(call.header.function).ptr(), pointers + 1,
-                            count | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    PyObject* result = PyObject_Vectorcall(function(call.header.function).ptr(), pointers + 1,
+                                           count | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
     if (!result) throw nb::python_error();
     return nb::steal(result);
   }

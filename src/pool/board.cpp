@@ -4,6 +4,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "os/barrier.hpp"
+
 namespace procession::pool {
 
 namespace {
@@ -28,7 +30,8 @@ static_assert(kParentAt >= sizeof(BoardHead));
 Board::Board(std::uint32_t workers, std::uint32_t ring_size, std::uint64_t max_rss)
     : fd_(os::create_sparse_memfd("procession-pool", total_size(workers, ring_size))),
       memory_(fd_) {
-  new (memory_.bytes().data()) BoardHead{kMagic, workers, ring_size, max_rss};
+  new (memory_.bytes().data())
+      BoardHead{kMagic, workers, ring_size, max_rss, os::register_for_barriers()};
   new (memory_.bytes().data() + kParentAt) ParentBoard;
   for (std::uint32_t i = 0; i < workers; ++i) new (&worker(i)) WorkerBoard;
 }
@@ -81,6 +84,7 @@ void Board::reset(std::uint32_t index) noexcept {
     ring->tail.store(0, std::memory_order_relaxed);
   }
   board.asleep.store(0, std::memory_order_relaxed);
+  board.fence_first.store(1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
   board.discard_up_to.store(0, std::memory_order_relaxed);
   board.ring_after.store(~std::uint64_t{0}, std::memory_order_relaxed);

@@ -69,6 +69,9 @@ struct WorkerBoard {
   shm::RingControl results;
   // 1: the worker sleeps on it, for a call or for room for a result.
   alignas(64) os::FutexWord asleep{0};
+  // Between a call and a look at `asleep` the parent has to have a barrier. Otherwise the worker has
+  // one everywhere between saying that it sleeps and looking for calls.
+  std::atomic<std::uint32_t> fence_first{1};
   alignas(64) std::atomic<std::uint64_t> claimed{0};         // calls begun so far, and kRevoked
   std::atomic<std::uint64_t> discard_up_to{0};               // with kRevoked: calls to skip
   alignas(64) std::atomic<std::uint64_t> ring_after{~0ULL};  // calls done after which to ring
@@ -92,6 +95,7 @@ struct BoardHead {
   std::uint32_t workers = 0;
   std::uint32_t ring_size = 0;  // bytes of each ring, a power of two
   std::uint64_t max_rss = 0;    // bytes above which a worker asks to be replaced; 0: never
+  bool has_barriers = false;    // os::barrier_everywhere reaches the parent
 };
 
 // The layout of it all in one shared memory.
@@ -106,6 +110,7 @@ class Board {
   const os::Fd& fd() const noexcept { return fd_; }
   std::uint32_t workers() const noexcept { return head().workers; }
   std::uint64_t max_rss() const noexcept { return head().max_rss; }
+  bool has_barriers() const noexcept { return head().has_barriers; }
   ParentBoard& parent() const noexcept;
   WorkerBoard& worker(std::uint32_t index) const noexcept;
   shm::RingMemory calls(std::uint32_t index) const noexcept;

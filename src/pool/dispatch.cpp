@@ -190,7 +190,11 @@ bool Pool::assign(Place& place, TaskId id) {
 
 void Pool::wake(std::uint32_t index) noexcept {
   WorkerBoard& worker = board_.worker(index);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (worker.fence_first.load(std::memory_order_relaxed)) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  } else {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
   if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
   if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
 }

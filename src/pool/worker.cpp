@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "os/barrier.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
 #include "pool/events.hpp"
@@ -32,6 +33,8 @@ Worker::Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os
       pid_(os::current_pid()) {
   note_oom_counter();
   if (board_.max_rss() != 0) resident_.emplace();
+  bool has_barriers = board_.has_barriers() && os::barrier_everywhere();
+  own_.fence_first.store(has_barriers ? 0 : 1, std::memory_order_seq_cst);
 }
 
 void Worker::say_ready() {
@@ -134,8 +137,7 @@ bool Worker::claim() {
 void Worker::sleep(const std::function<void(bool)>& on_sleep,
                    const std::function<void()>& on_interrupt) {
   own_.asleep.store(1, std::memory_order_seq_cst);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (calls_.has_record()) {
+  if (!barrier() || calls_.has_record()) {
     own_.asleep.store(0, std::memory_order_relaxed);
     return;
   }
@@ -148,6 +150,15 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
   on_sleep(false);
   own_.asleep.store(0, std::memory_order_relaxed);
   if (waited == base::Waited::kInterrupted) on_interrupt();
+}
+
+// Between saying that it sleeps and a last look. False if there was none for the parent, which makes
+// its own from now on: then this is not the time to sleep.
+bool Worker::barrier() noexcept {
+  bool is_one = own_.fence_first.load(std::memory_order_relaxed) || os::barrier_everywhere();
+  if (!is_one) own_.fence_first.store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return is_one;
 }
 
 void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks) {
@@ -165,7 +176,7 @@ void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm
   while (!results_.try_write({head, table, payload})) {
     own_.wants_room.store(1, std::memory_order_seq_cst);
     own_.asleep.store(1, std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!barrier()) continue;
     if (results_.try_write({head, table, payload})) break;
     os::ring(parent_is_at_front() ? front_ : back_);
     os::futex_wait(own_.asleep, 1, base::Deadline::never());

@@ -57,6 +57,7 @@ class Worker {
 
  private:
   bool claim();
+  bool barrier() noexcept;
   void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
   bool parent_is_at_front() const noexcept;
   void ring_parent(TaskId task) noexcept;

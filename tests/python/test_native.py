@@ -191,3 +191,16 @@ def test_names(programs: Programs) -> None:
     """
     (programs.cwd / "main.py").write_text(textwrap.dedent(text))
     programs.run([PYTHON, "main.py"]).must("MainProcess None\n")
+
+
+def test_beside_another_libstdcxx(programs: Programs) -> None:
+    """As NumPy brings one: what the two have of the same name is not shared."""
+    text = """
+        import ctypes
+        ctypes.CDLL("libstdc++.so.6")
+        import procession
+        assert procession.cpu_count() > 0
+        with procession.ProcessPoolExecutor(1) as pool:
+            print(pool.submit(pow, 2, 5).result())
+    """
+    programs.run([PYTHON, "-c", textwrap.dedent(text)]).must("32\n")
