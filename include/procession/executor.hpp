@@ -13,6 +13,7 @@
 #include <concepts>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -64,6 +65,8 @@ struct ExecutorOptions {
   std::optional<std::chrono::duration<double>> timeout = {};
   // A worker without a task for so long ends.
   std::optional<std::chrono::duration<double>> idle_timeout = {};
+  // A file that shows in ui.perfetto.dev what ran where and when.
+  std::string trace = {};
 };
 
 class ProcessPoolExecutor {
@@ -72,7 +75,7 @@ class ProcessPoolExecutor {
   explicit ProcessPoolExecutor(const ExecutorOptions& options = {})
       : pool_({options.max_workers, options.mp_context, options.initializer.any(),
                options.max_tasks_per_child, options.on_worker_death, options.retries,
-               options.timeout, options.idle_timeout}) {}
+               options.timeout, options.idle_timeout, options.trace}) {}
 
   ProcessPoolExecutor(const ProcessPoolExecutor&) = delete;
   ProcessPoolExecutor& operator=(const ProcessPoolExecutor&) = delete;

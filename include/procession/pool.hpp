@@ -19,6 +19,7 @@ struct PoolOptions {
   Initializer initializer = {};
   std::optional<int> maxtasksperchild = {};  // a worker is replaced after so many. Not under fork
   Context mp_context = {};
+  std::string trace = {};  // a file that shows in ui.perfetto.dev what ran where and when
 };
 
 class Pool {
@@ -31,7 +32,8 @@ class Pool {
                OnWorkerDeath::kFailTask,
                0,
                {},
-               {}}) {}
+               {},
+               options.trace}) {}
   explicit Pool(int processes) : Pool(PoolOptions{.processes = processes}) {}
 
   Pool(const Pool&) = delete;

@@ -116,6 +116,7 @@ api::PoolSetup setup_of(const PoolSettings& settings, StartMethod method,
   setup.method = method;
   setup.asked = asked;
   setup.initializer = settings.initializer;
+  setup.trace = settings.trace;
   return setup;
 }
 

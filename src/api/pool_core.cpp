@@ -30,6 +30,12 @@ std::uint64_t next_serial() {
   return ++serial;
 }
 
+// The symbol of a function, or the type of a functor.
+std::string readable(const TaskName& name) {
+  if (name.words[0] == 0) return readable_name(name.type->name());
+  return readable_name(os::symbol_of(reinterpret_cast<const void*>(name.words[0])));
+}
+
 std::string ended_how(const pool::Death& death) {
   std::string worker = "worker " + std::to_string(death.pid);
   int code = death.status.value();
@@ -72,7 +78,9 @@ PoolCore::PoolCore(const PoolSetup& setup)
       born_(forks()),
       pid_(os::current_pid()),
       serial_(next_serial()),
-      pool_(setup.options) {}
+      pool_(setup.options) {
+  if (!setup.trace.empty()) pool_.trace_to(setup.trace);
+}
 
 void PoolCore::check_here(const char* what) const {
   if (is_here()) return;
@@ -106,7 +114,8 @@ pool::FunctionId PoolCore::id_of(const TaskName& name,
     out.state().task = &writer;
     out.function(reinterpret_cast<detail::AnyFunction>(name.load));
     write_once(out, target);
-    pool::FunctionId id = pool_.add_function(writer.payload());
+    std::string shown = setup_.trace.empty() ? std::string() : readable(name);
+    pool::FunctionId id = pool_.add_function(writer.payload(), std::move(shown));
     names_.push_back(name);
     known = functions_.emplace(name, id).first;
   }
@@ -114,13 +123,10 @@ pool::FunctionId PoolCore::id_of(const TaskName& name,
   return last.id;
 }
 
-// The symbol of a function, or the type of a functor.
 std::string PoolCore::show_function(pool::FunctionId id) {
   std::lock_guard lock(functions_mutex_);
   if (id >= names_.size()) return {};
-  const TaskName& name = names_[id];
-  if (name.words[0] == 0) return readable_name(name.type->name());
-  return readable_name(os::symbol_of(reinterpret_cast<const void*>(name.words[0])));
+  return readable(names_[id]);
 }
 
 void PoolCore::check_open() {

@@ -45,6 +45,7 @@ struct PoolSetup {
   detail::StartMethod method = detail::StartMethod::kForkserver;
   std::optional<detail::StartMethod> asked;  // nothing: the default
   std::shared_ptr<const detail::Call> initializer;
+  std::string trace;
 };
 
 class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSource {
@@ -124,6 +125,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   void start_worker(std::uint32_t place);
   void begin_managing();
   void manage();
+  void write_trace();
   void tend();
   void replace();
   void reap_all();

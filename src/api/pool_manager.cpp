@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // api/pool_manager: the workers of a pool, from their start to their end, and the thread that sees to
 // them; and all pools of this process, which its end waits for.
+#include <cstdio>
 #include <stdexcept>
 #include <utility>
 
@@ -149,8 +150,16 @@ void PoolCore::manage() {
     run_deferred();
     tend();
     if (!is_over()) pool_.wait_back(kill_at_);
+    write_trace();
   } while (!leave());
+  pool_.end_events();
+  write_trace();
   manager_id_ = std::thread::id();
+}
+
+void PoolCore::write_trace() {
+  std::string failure = pool_.write_trace();
+  if (!failure.empty()) std::fprintf(stderr, "procession: %s\n", failure.c_str());
 }
 
 // Whether all has ended that there will be. What comes later is for whoever brings it.

@@ -59,7 +59,7 @@ struct ResultHeader {
   std::uint32_t spilled = 0;
   std::uint32_t retires = 0;     // the worker has grown too large: it is to be replaced
   std::int64_t began = 0;        // when it began the call, or was ready: ns of CLOCK_MONOTONIC
-  std::int64_t nanoseconds = 0;  // that the call took
+  std::int64_t nanoseconds = 0;  // that the call took; 0: about as long as others of its function
   std::uint64_t kept = 0;  // of the call's blocks, bit by bit: those that the worker holds on to
 };
 
@@ -88,6 +88,7 @@ struct ParentBoard {
   std::atomic<TaskId> awaited{kNoTask};  // whose result to ring for
   alignas(64) std::atomic<std::uint32_t> back_asleep{0};
   std::atomic<std::uint32_t> back_wants_all{0};  // ring for each result
+  std::atomic<std::uint32_t> wants_times{0};     // of each call: when it began, how long it took
 };
 
 struct BoardHead {
@@ -128,6 +129,9 @@ class Board {
   os::Fd fd_;
   os::SharedMapping memory_;
 };
+
+// A spinning wait looks so often between two breaths.
+inline constexpr int kLooks = 4;
 
 // A spinning wait's breath.
 inline void pause() noexcept {

@@ -10,6 +10,7 @@
 // Thread-safe. The mutex is held for moments only and never while anything of the front door runs.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <deque>
@@ -205,6 +206,9 @@ class Pool {
   // Who waits for a task behind which so many calls are in line is not woken for it alone, but with
   // others, or after so long: to be woken costs more than most calls that are given ahead.
   static constexpr std::uint64_t kInLine = 4;
+  // Breaths: about what one sleep and wake across CPUs cost.
+  static constexpr int kMostSpins = 2000;
+  static constexpr int kFewestSpins = 50;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
   // Submits in a row that leave it to others to see what workers have sent.
@@ -251,6 +255,7 @@ class Pool {
     bool owes_stop = false;                 // it is to end after what it has, and wasn't told yet
     bool stopped = false;                   // it is being killed: what it sends comes too late
     bool timed = false;                     // the one task that it has may run until `act_at`
+    bool full = false;                      // has as much work as it is given ahead, or nearly
     bool revoked = false;                   // and wasn't seen to have come to that yet
     Clock::time_point act_at = kNever;      // when the task is to be ended, or the worker killed
     Clock::time_point idle_since = kNever;  // if there's an idle_timeout
@@ -377,7 +382,7 @@ class Pool {
   std::atomic<std::uint32_t> endings_ = 0;
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
   std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
-  int front_spins_ = 2000;
+  int front_spins_ = kMostSpins;
   const std::uint32_t cpus_;
   std::atomic<std::uint32_t> busy_ = 0;  // places with work
 };
@@ -385,14 +390,14 @@ class Pool {
 template <class Ready>
 base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready ready) {
   if (may_spin()) {  // else a worker needs the CPU
-    for (int i = 0; i < front_spins_; ++i) {
+    for (int i = 0; i < front_spins_ * kLooks; ++i) {
       if (has_news()) {
-        front_spins_ = front_spins_ * 2 > 2000 ? 2000 : front_spins_ * 2;
+        front_spins_ = std::min(front_spins_ * 2, kMostSpins);
         return base::Waited::kReady;
       }
-      pause();
+      if (i % kLooks == 0) pause();
     }
-    front_spins_ = front_spins_ / 2 < 50 ? 50 : front_spins_ / 2;
+    front_spins_ = std::max(front_spins_ / 2, kFewestSpins);
   }
   bool with_others = comes_with_others(awaited);
   ParentBoard& parent = board_.parent();

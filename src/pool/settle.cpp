@@ -114,15 +114,20 @@ void Pool::take_result(Place& place, base::BytesView record) {
     place.act_at = kNever;
   }
   if (place.assigned.empty()) begin_to_idle(place);
-  auto took = static_cast<std::uint64_t>(std::max<std::int64_t>(header.nanoseconds, 1));
+  std::uint64_t& average = functions_[task->function].average;
+  bool measured = header.nanoseconds > 0;
+  auto took = measured ? static_cast<std::uint64_t>(header.nanoseconds) : average;
   place.busy += took;
   place.free_since = header.began + header.nanoseconds;
   if (recorder_) {
     recorder_->answered(slot, header.kind == ResultKind::kFailure, header.began,
                         header.nanoseconds);
   }
-  std::uint64_t& average = functions_[task->function].average;
-  average = average == 0 ? took : (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+  if (average == 0) {
+    average = std::max<std::uint64_t>(took, 1);
+  } else if (measured) {
+    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+  }
   outcome.kind = header.kind == ResultKind::kResult ? OutcomeKind::kResult : OutcomeKind::kFailure;
   release_blocks(*task, header.kept);
   end(slot, std::move(outcome));

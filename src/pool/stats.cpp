@@ -51,6 +51,7 @@ std::string Pool::name_of(FunctionId function) {
 Recorder& Pool::recorder() {
   if (recorder_) return *recorder_;
   recorder_ = std::make_unique<Recorder>();
+  board_.parent().wants_times.store(1, std::memory_order_relaxed);
   for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
     if (tasks_[slot].live) recorder_->adopted(slot, tasks_[slot].number, tasks_[slot].function);
   }

@@ -15,8 +15,8 @@ namespace procession::pool {
 namespace {
 
 // About what one sleep and wake across CPUs cost.
-constexpr int kMostSpins = 2000;
-constexpr int kFewestSpins = 50;
+constexpr int kMostSpins = 2000 * kLooks;
+constexpr int kFewestSpins = 50 * kLooks;
 constexpr std::chrono::milliseconds kBetweenLooks{1};
 
 }  // namespace
@@ -75,7 +75,7 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
   while (true) {
     std::optional<base::BytesView> record = calls_.peek();
     for (int i = 0; !record && i < spins_; ++i) {
-      pause();
+      if (i % kLooks == 0) pause();
       record = calls_.peek();
       if (record) spins_ = std::min(kMostSpins, spins_ * 2);
     }

@@ -44,6 +44,11 @@ class Worker {
   // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`.
   void tell(ResultHeader header, base::BytesView payload);
 
+  // Whether the parent wants to know of each call when it began and how long it took.
+  bool wants_times() const noexcept {
+    return board_.parent().wants_times.load(std::memory_order_relaxed) != 0;
+  }
+
   // For the case of this process's death: what it writes for people, and a file that it may write to
   // when it crashes, or an invalid one. What a copy of the process says is not kept.
   void say(base::BytesView text) noexcept;
@@ -73,7 +78,7 @@ class Worker {
   os::Fd back_;
   std::uint64_t taken_ = 0;  // calls begun or skipped so far
   bool has_call_ = false;    // the record at the ring's front is begun
-  int spins_ = 2000;
+  int spins_ = 2000 * kLooks;
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
   base::Deadline next_look_ = base::Deadline::now();

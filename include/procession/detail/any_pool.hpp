@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "procession/context.hpp"
@@ -48,6 +49,7 @@ struct PoolSettings {
   int retries = 1;
   std::optional<AnyFuture::Seconds> timeout;
   std::optional<AnyFuture::Seconds> idle_timeout;
+  std::string trace;  // a file's path, or nothing
 };
 
 // A task that is being written. Dropped without a submit, it leaves nothing behind.
