@@ -16,16 +16,42 @@ namespace {
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
-int cpus_of_affinity() {
-  // The kernel refuses a mask that is smaller than its own: grow it until it fits.
-  for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
-    cpu_set_t* set = CPU_ALLOC(static_cast<std::size_t>(cpus));
-    std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpus));
-    int count = ::sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
-    CPU_FREE(set);
-    if (count > 0) return count;
+// The affinity mask of this thread.
+class Affinity {
+ public:
+  Affinity() {
+    // The kernel refuses a mask that is smaller than its own: grow it until it fits.
+    for (int cpus = 1024; cpus <= 1 << 20 && count_ == 0; cpus *= 2) {
+      CPU_FREE(set_);
+      set_ = CPU_ALLOC(static_cast<std::size_t>(cpus));
+      size_ = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpus));
+      if (::sched_getaffinity(0, size_, set_) == 0) count_ = CPU_COUNT_S(size_, set_);
+    }
   }
-  return static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  ~Affinity() { CPU_FREE(set_); }
+  Affinity(const Affinity&) = delete;
+  Affinity& operator=(const Affinity&) = delete;
+
+  int count() const noexcept { return count_; }
+
+  void move_away_from(int cpu) noexcept {
+    auto number = static_cast<std::size_t>(cpu);
+    if (count_ < 2 || cpu < 0 || !CPU_ISSET_S(number, size_, set_)) return;
+    CPU_CLR_S(number, size_, set_);
+    ::sched_setaffinity(0, size_, set_);
+    CPU_SET_S(number, size_, set_);
+    ::sched_setaffinity(0, size_, set_);
+  }
+
+ private:
+  cpu_set_t* set_ = nullptr;
+  std::size_t size_ = 0;
+  int count_ = 0;
+};
+
+int cpus_of_affinity() {
+  int count = Affinity().count();
+  return count > 0 ? count : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 // "max 100000" or "150000 100000".
@@ -74,5 +100,9 @@ int usable_cpus() {
   if (quota < cpus) cpus = static_cast<int>(std::ceil(quota));
   return std::max(1, cpus);
 }
+
+int current_cpu() noexcept { return ::sched_getcpu(); }
+
+void move_to_another_cpu() noexcept { Affinity().move_away_from(current_cpu()); }
 
 }  // namespace procession::os

@@ -8,4 +8,10 @@ namespace procession::os {
 // rounded up; at least 1.
 int usable_cpus();
 
+// The CPU that this thread runs on, at the moment.
+int current_cpu() noexcept;
+
+// Has this thread go on on another CPU that it may use, if there is one. The kernel may move it back.
+void move_to_another_cpu() noexcept;
+
 }  // namespace procession::os

@@ -86,6 +86,8 @@ struct ParentBoard {
   alignas(64) std::atomic<std::uint32_t> front_present{0};  // it will look by itself
   std::atomic<std::uint32_t> front_asleep{0};
   std::atomic<TaskId> awaited{kNoTask};  // whose result to ring for
+  // The CPU that who sleeps at the front was on, if there are more than work in flight needs; or -1.
+  std::atomic<int> front_cpu{-1};
   alignas(64) std::atomic<std::uint32_t> back_asleep{0};
   std::atomic<std::uint32_t> back_wants_all{0};  // ring for each result
   std::atomic<std::uint32_t> wants_times{0};     // of each call: when it began, how long it took

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "os/cpu.hpp"
 
 namespace procession::pool {
 

@@ -24,6 +24,7 @@
 
 #include "base/bytes.hpp"
 #include "base/deadline.hpp"
+#include "os/cpu.hpp"
 #include "os/descendants.hpp"
 #include "os/event.hpp"
 #include "os/pidfd.hpp"
@@ -209,6 +210,7 @@ class Pool {
   // Breaths: about what one sleep and wake across CPUs cost.
   static constexpr int kMostSpins = 2000;
   static constexpr int kFewestSpins = 50;
+  static constexpr std::uint32_t kProbe = 32;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
   // Submits in a row that leave it to others to see what workers have sent.
@@ -383,6 +385,7 @@ class Pool {
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
   std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
   int front_spins_ = kMostSpins;
+  std::uint32_t vain_spins_ = 0;
   const std::uint32_t cpus_;
   std::atomic<std::uint32_t> busy_ = 0;  // places with work
 };
@@ -397,11 +400,14 @@ base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready rea
       }
       if (i % kLooks == 0) pause();
     }
-    front_spins_ = std::max(front_spins_ / 2, kFewestSpins);
+    // Now and then a long one: a peer that has become quick is not met by short ones.
+    front_spins_ =
+        ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(front_spins_ / 2, kFewestSpins);
   }
   bool with_others = comes_with_others(awaited);
   ParentBoard& parent = board_.parent();
   parent.awaited.store(with_others ? kNoTask : awaited, std::memory_order_relaxed);
+  parent.front_cpu.store(may_spin() ? os::current_cpu() : -1, std::memory_order_relaxed);
   parent.front_asleep.store(1, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (wants_all()) {  // asked after the store: `want_all` stores the same, and may come between

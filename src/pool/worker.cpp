@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "os/barrier.hpp"
+#include "os/cpu.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
 #include "pool/events.hpp"
@@ -17,7 +18,10 @@ namespace {
 // About what one sleep and wake across CPUs cost.
 constexpr int kMostSpins = 2000 * kLooks;
 constexpr int kFewestSpins = 50 * kLooks;
+constexpr std::uint32_t kProbe = 32;
 constexpr std::chrono::milliseconds kBetweenLooks{1};
+constexpr int kMostCramped = 32;
+constexpr std::int64_t kShortSleepNs = 100'000;
 
 }  // namespace
 
@@ -80,7 +84,8 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       if (record) spins_ = std::min(kMostSpins, spins_ * 2);
     }
     if (!record) {
-      spins_ = std::max(kFewestSpins, spins_ / 2);
+      // Now and then a long one: a peer that has become quick is not met by short ones.
+      spins_ = ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(kFewestSpins, spins_ / 2);
       sleep(on_sleep, on_interrupt);
       continue;
     }
@@ -134,6 +139,19 @@ bool Worker::claim() {
   }
 }
 
+// Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
+// and never meet, though another CPU idles. After so many short sleeps like that, this one moves.
+void Worker::make_room() noexcept {
+  if (board_.parent().front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
+    cramped_ = 0;
+    return;
+  }
+  if (cramped_++ == 0) cramped_since_ = now_ns();
+  if (cramped_ < kMostCramped) return;
+  cramped_ = 0;
+  if (now_ns() - cramped_since_ < kMostCramped * kShortSleepNs) os::move_to_another_cpu();
+}
+
 void Worker::sleep(const std::function<void(bool)>& on_sleep,
                    const std::function<void()>& on_interrupt) {
   own_.asleep.store(1, std::memory_order_seq_cst);
@@ -145,6 +163,7 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
     if (parent_is_at_front()) os::ring(front_);
     os::ring(back_);  // who is at the front may be leaving
   }
+  make_room();
   on_sleep(true);
   base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());
   on_sleep(false);

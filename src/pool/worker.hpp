@@ -63,6 +63,7 @@ class Worker {
  private:
   bool claim();
   bool barrier() noexcept;
+  void make_room() noexcept;
   void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
   bool parent_is_at_front() const noexcept;
   void ring_parent(TaskId task) noexcept;
@@ -79,6 +80,9 @@ class Worker {
   std::uint64_t taken_ = 0;  // calls begun or skipped so far
   bool has_call_ = false;    // the record at the ring's front is begun
   int spins_ = 2000 * kLooks;
+  std::uint32_t vain_spins_ = 0;
+  int cramped_ = 0;  // sleeps in a row with the parent's front on the same CPU
+  std::int64_t cramped_since_ = 0;
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
   base::Deadline next_look_ = base::Deadline::now();

@@ -74,10 +74,5 @@ TEST_F(SurroundingsTest, AsAnExecTakesIt) {
   EXPECT_EQ(env_strings(surroundings), (std::vector<std::string>{"A=1", "B="}));
 }
 
-TEST(Cpu, ThereIsAtLeastOne) {
-  EXPECT_GE(usable_cpus(), 1);
-  EXPECT_LE(usable_cpus(), ::sysconf(_SC_NPROCESSORS_CONF));
-}
-
 }  // namespace
 }  // namespace procession::os

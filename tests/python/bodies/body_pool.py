@@ -2,10 +2,12 @@
 
 import functools
 import itertools
+import math
 import multiprocessing
 import multiprocessing.pool as standard
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -30,6 +32,10 @@ def square(number):
     return number * number
 
 
+def divide(number):
+    return 1 / number
+
+
 def hold(name, value=None):
     return wait_to_go(name, value)
 
@@ -50,7 +56,61 @@ def works(pool):
     assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
 
 
+PLAIN = [
+    *(None, True, False, 0, -1, 2**63 - 1, -(2**63), 2**63, 2**200, 0.5, -0.0, math.inf),
+    *("", "abc", "\0", "\xe9", "\u20ac", "\U0001f600", "\ud800", "x" * 20_000, "x" * 200_000),
+    *(b"", b"\0abc", bytes(70_000), (), ((), (1, ("2", b"3"))), tuple(range(300))),
+    *([], [1, [2]], {}, {"a": (1,)}, {1, 2}, frozenset(), bytearray(b"x"), 1j, range(3), int, ...),
+]
+
+
 # Tasks.
+
+
+@case()
+def what_is_sent_comes_back_the_same():
+    with mp.Pool(2) as pool:
+        for answers in (pool.map(same, PLAIN, 1), [pool.apply(same, (value,)) for value in PLAIN]):
+            assert list(map(repr, answers)) == list(map(repr, PLAIN))
+        one = [1]
+        first, second = pool.apply(same, ((one, one),))
+        assert first is second
+        nan = pool.apply(same, (math.nan,))
+        assert nan != nan
+        assert pool.starmap(add, [(1, 2), [3, 4], range(5, 7)], 1) == [3, 7, 11]
+
+
+@case(ours=True)  # the standard's tells the first that it hears of
+def the_first_that_fails_is_the_one_that_is_told():
+    with mp.Pool(2) as pool:
+        with raises(ZeroDivisionError):
+            pool.map(divide, [4, 2, 0, "x", 1], 1)
+        with raises(TypeError):
+            pool.map(divide, [4, "x", 0, 1], 1)
+        works(pool)
+
+
+def items_that_end_badly():
+    yield from (1, 2)
+    raise LookupError("no more")
+
+
+@case()
+def what_the_iterable_raises_comes_out():
+    with mp.Pool(2) as pool:
+        with raises(LookupError, "no more"):
+            pool.map(square, items_that_end_badly(), 1)
+        with raises(TypeError):
+            pool.starmap(add, [(1, 2), 3], 1)
+        works(pool)
+
+
+@case(ours=True)
+def a_call_that_cant_be_sent_is_refused_and_the_others_are_forgotten():
+    with mp.Pool(2) as pool:
+        with raises(TypeError, "args[0]", "frame"):
+            pool.map(same, [1, 2, sys._getframe()], 1)
+        works(pool)
 
 
 @case()
