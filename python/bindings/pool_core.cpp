@@ -431,7 +431,7 @@ bool PoolCore::deliver(pool::Outcomes& outcomes, bool at_back) {
 
 // Futures with callbacks are settled at the back only: whoever waits at the front may hold a lock that
 // a callback wants.
-void PoolCore::settle(pool::Outcomes& outcomes, bool at_back, const FutureObject* own) {
+void PoolCore::settle(pool::Outcomes& outcomes, bool at_back) {
   bool deferred = deliver(outcomes, at_back);
   losses_.insert(losses_.end(), outcomes.losses.begin(), outcomes.losses.end());
   for (const pool::Outcome& outcome : outcomes.ended) {
@@ -450,26 +450,26 @@ void PoolCore::settle(pool::Outcomes& outcomes, bool at_back, const FutureObject
     }
     settle_one(future, outcome, payload);
   }
-  (void)own;
   if (!at_back && (deferred || !outcomes.losses.empty())) pool_.ring_back();
   if (at_back) pool_.ring_front_if_asleep();
-  if (waiting_behind_ > 0) {
-    turns_.fetch_add(1);
-    os::futex_wake(turns_, 1 << 20);
-  }
+  if (waiting_behind_ > 0) wake_behind();
+}
+
+void PoolCore::wake_behind() {
+  turns_.fetch_add(1);
+  os::futex_wake(turns_, 1 << 20);
 }
 
 void PoolCore::wake_all() {
   pool_.ring_front();
-  turns_.fetch_add(1);
-  os::futex_wake(turns_, 1 << 20);
+  wake_behind();
 }
 
 void PoolCore::look() {
   if (!pool_.has_news()) return;
   pool::Outcomes outcomes;
   pool_.collect(outcomes);
-  settle(outcomes, false, nullptr);
+  settle(outcomes, false);
 }
 
 void PoolCore::want_all(FutureObject& future) {
@@ -488,9 +488,9 @@ nb::list PoolCore::look_after(double seconds) {
     pool_.wait_back(base::Deadline::after(std::chrono::duration<double>(seconds)));
   }
   std::swap(outcomes, deferred_);
-  settle(outcomes, true, nullptr);
+  settle(outcomes, true);
   pool_.collect(outcomes);
-  settle(outcomes, true, nullptr);
+  settle(outcomes, true);
   nb::list ended;
   for (const pool::Loss& loss : std::exchange(losses_, {})) {
     ended.append(loss.death.pid);
@@ -502,9 +502,9 @@ void PoolCore::forget() {
   do {  // what a thread at the front has left, and what comes last
     pool::Outcomes outcomes;
     std::swap(outcomes, deferred_);
-    settle(outcomes, true, nullptr);
+    settle(outcomes, true);
     pool_.collect(outcomes);
-    settle(outcomes, true, nullptr);
+    settle(outcomes, true);
   } while (!messages_.empty());
   pool_.end_events();
   write_trace();
@@ -560,39 +560,55 @@ void PoolCore::wait_for_room() {
   wait_until(pool::kAnyTask, base::Deadline::never(), has_room);
 }
 
+// At the front, until it is done or something else is to be seen to. A signal's handler may have had
+// its turn to be called while this thread slept elsewhere, so that is asked for ahead of each sleep.
+template <class Done>
+base::Waited PoolCore::be_at_front(pool::TaskId own, base::Deadline deadline, Done done) {
+  struct Leaving {
+    explicit Leaving(PoolCore& of) : core(of) {}
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+    ~Leaving() {
+      core.front_taken_ = false;
+      core.pool_.leave_front();
+      if (core.waiting_behind_ > 0) core.wake_behind();
+    }
+    PoolCore& core;
+  };
+  front_taken_ = true;
+  pool_.enter_front();
+  Leaving leaving(*this);
+  pool::Outcomes outcomes;
+  base::Waited waited = base::Waited::kReady;
+  while (waited == base::Waited::kReady) {
+    pool_.collect(outcomes);
+    settle(outcomes, false);
+    if (done()) break;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    pool::TaskId awaited = waiting_behind_ > 0 ? pool::kAnyTask : own;
+    nb::gil_scoped_release unlocked;
+    waited = pool_.wait_front(awaited, deadline, done);
+  }
+  return waited;
+}
+
+base::Waited PoolCore::be_behind(base::Deadline deadline) {
+  struct Count {
+    std::uint32_t& waiting;
+    explicit Count(std::uint32_t& of) : waiting(of) { ++waiting; }
+    ~Count() { --waiting; }
+  } count(waiting_behind_);
+  std::uint32_t turn = turns_.load();
+  pool_.ring_front();  // so that it waits for this one's result, too
+  nb::gil_scoped_release unlocked;
+  return os::futex_wait(turns_, turn, deadline);
+}
+
 template <class Done>
 bool PoolCore::wait_until(pool::TaskId own, base::Deadline deadline, Done done) {
   while (!done()) {
-    base::Waited waited = base::Waited::kReady;
-    if (front_taken_) {
-      ++waiting_behind_;
-      std::uint32_t turn = turns_.load();
-      pool_.ring_front();  // so that it waits for this one's result, too
-      {
-        nb::gil_scoped_release unlocked;
-        waited = os::futex_wait(turns_, turn, deadline);
-      }
-      --waiting_behind_;
-    } else {
-      front_taken_ = true;
-      pool_.enter_front();
-      pool::Outcomes outcomes;
-      while (!done() && waited == base::Waited::kReady) {
-        pool_.collect(outcomes);
-        settle(outcomes, false, nullptr);
-        if (done()) break;
-        pool::TaskId awaited = waiting_behind_ > 0 ? pool::kAnyTask : own;
-        nb::gil_scoped_release unlocked;
-        waited = pool_.wait_front(awaited, deadline, done);
-      }
-      front_taken_ = false;
-      pool_.leave_front();
-      if (waiting_behind_ > 0) {
-        turns_.fetch_add(1);
-        os::futex_wake(turns_, 1 << 20);
-      }
-    }
-    if (waited == base::Waited::kInterrupted && PyErr_CheckSignals() != 0) throw nb::python_error();
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    base::Waited waited = front_taken_ ? be_behind(deadline) : be_at_front(own, deadline, done);
     if (waited == base::Waited::kTimedOut && deadline.passed()) break;
   }
   return done();

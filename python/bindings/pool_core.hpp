@@ -115,7 +115,11 @@ class PoolCore {
   nanobind::object make_future(nanobind::handle self);
   template <class Done>
   bool wait_until(pool::TaskId awaited, base::Deadline deadline, Done done);
-  void settle(pool::Outcomes& outcomes, bool at_back, const FutureObject* own);
+  template <class Done>
+  base::Waited be_at_front(pool::TaskId awaited, base::Deadline deadline, Done done);
+  base::Waited be_behind(base::Deadline deadline);
+  void wake_behind();
+  void settle(pool::Outcomes& outcomes, bool at_back);
   pool::FunctionId label(const std::string& name);
   bool deliver(pool::Outcomes& outcomes, bool at_back);
   void write_trace();
