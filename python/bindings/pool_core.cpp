@@ -215,7 +215,9 @@ nb::object PoolCore::map(nb::object self, nb::handle function, nb::handle items,
     submit_all_in(*holding.batch, function, items, star, by_rule);
   } catch (...) {
     for (Batch::Slot& slot : slots) {
-      if (!slot.is_settled() && pool_.cancel(slot.task())) slot.settle(nb::none(), false);
+      if (slot.is_settled()) continue;
+      bool is_given = slot.task() != pool::kNoTask;  // else the pool refused it: there's no memory
+      if (!is_given || pool_.cancel(slot.task())) slot.settle(nb::none(), false);
     }
     throw;
   }
