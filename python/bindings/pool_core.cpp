@@ -24,6 +24,8 @@ namespace {
 
 // Objects that `is_plain` looks at before it leaves the rest to the pickler that knows the rule.
 constexpr int kPlainBudget = 64;
+// A signal that comes between the look for one and the sleep doesn't end the sleep: it is seen by then.
+constexpr std::chrono::milliseconds kBetweenLooks{200};
 constexpr std::size_t kBreath = 4096;  // calls that a map() submits without giving up the GIL
 
 constexpr pool::FunctionId kNoFunction = 0;  // named by calls of Form::kAnything
@@ -610,7 +612,8 @@ template <class Done>
 bool PoolCore::wait_until(pool::TaskId own, base::Deadline deadline, Done done) {
   while (!done()) {
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    base::Waited waited = front_taken_ ? be_behind(deadline) : be_at_front(own, deadline, done);
+    auto look = base::Deadline::earlier(deadline, base::Deadline::after(kBetweenLooks));
+    base::Waited waited = front_taken_ ? be_behind(look) : be_at_front(own, look, done);
     if (waited == base::Waited::kTimedOut && deadline.passed()) break;
   }
   return done();
