@@ -35,9 +35,14 @@ void Batch::Slot::settle(nb::object value, bool failed) {
   Batch& batch = *batch_;
   if (!failed) {
     PyList_SetItem(batch.results_.ptr(), static_cast<Py_ssize_t>(index_), value.release().ptr());
-  } else if (!batch.error_.is_valid() || index_ < batch.error_index_) {
-    batch.error_ = std::move(value);
-    batch.error_index_ = index_;
+  } else if (!batch.is_interrupted_) {
+    bool interrupts =
+        PyObject_TypeCheck(value.ptr(), reinterpret_cast<PyTypeObject*>(PyExc_Exception)) == 0;
+    if (interrupts || !batch.error_.is_valid() || index_ < batch.error_index_) {
+      batch.error_ = std::move(value);
+      batch.error_index_ = index_;
+    }
+    if (interrupts) batch.is_interrupted_.store(true, std::memory_order_release);
   }
   settled_.store(true, std::memory_order_release);
   if (--batch.open_ == 0 && !batch.held_) delete &batch;

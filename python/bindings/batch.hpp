@@ -2,7 +2,7 @@
 // bindings/batch: the results of one map(), which go straight into its list: no future for each.
 //
 // Lives until its caller has let go of it and each of its calls that the pool has taken has ended.
-// All methods are called with the GIL held, but for `Slot::is_settled`.
+// All methods are called with the GIL held, but for `Slot::is_settled` and `is_interrupted`.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -50,7 +50,10 @@ class Batch {
   Slot& add();
   std::deque<Slot>& slots() noexcept { return slots_; }
 
-  // Once all have ended: the list, or what the first call raised that failed.
+  // Whether a call raised what is no Exception, as KeyboardInterrupt: it isn't for waiting longer.
+  bool is_interrupted() const noexcept { return is_interrupted_.load(std::memory_order_acquire); }
+
+  // Once all have ended: the list, or what the first call raised that failed; or what interrupted.
   nanobind::object take();
   // The caller needs it no more.
   void let_go();
@@ -65,6 +68,7 @@ class Batch {
   bool held_ = true;      // by the caller
   nanobind::object error_;
   std::size_t error_index_ = 0;
+  std::atomic<bool> is_interrupted_ = false;
 };
 
 }  // namespace procession::bindings

@@ -225,7 +225,8 @@ nb::object PoolCore::map(nb::object self, nb::handle function, nb::handle items,
   }
   // From the last: until it has ended, nobody needs to be woken for the others.
   for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
-    wait_until(slot->task(), base::Deadline::never(), [&] { return slot->is_settled(); });
+    wait_until(slot->task(), base::Deadline::never(),
+               [&] { return slot->is_settled() || holding.batch->is_interrupted(); });
   }
   return holding.batch->take();
 }
