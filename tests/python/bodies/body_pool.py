@@ -90,6 +90,22 @@ def the_first_that_fails_is_the_one_that_is_told():
         works(pool)
 
 
+def interrupt_or_wait(what):
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    hold(what)
+
+
+@case(ours=True, stderr=".*")
+def an_interrupt_doesnt_wait_for_the_other_calls():
+    with mp.Pool(2) as pool:
+        make_pipes("a")
+        with raises(KeyboardInterrupt):
+            pool.map(interrupt_or_wait, ["interrupt", "a"], 1)
+        told_by("a", "began")
+        let_go("a")
+
+
 def items_that_end_badly():
     yield from (1, 2)
     raise LookupError("no more")
