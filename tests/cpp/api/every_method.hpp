@@ -21,6 +21,10 @@ class EveryMethod : public LeavesNothing, public ::testing::WithParamInterface<c
   std::string method() const { return GetParam(); }
   mp::Context context() const { return mp::get_context(GetParam()); }
 
+  // Whether a fork beside busy threads may hang in the sanitizer itself: another thread may hold a
+  // lock of ThreadSanitizer's allocator (seen: traceAllocator of gcc 12), which the copy waits for.
+  bool fork_may_hang() const { return kThreadSanitized && method() == "fork"; }
+
   // "ForkProcess", ...: Python's name of the class.
   std::string class_name() const;
 };

@@ -258,6 +258,7 @@ std::pair<int, int> work_a_while(int n) {
 }
 
 TEST_P(Deaths, AtRandomCostTheirTasksOnly) {
+  if (fork_may_hang()) GTEST_SKIP() << "ThreadSanitizer can't fork beside busy threads";
   constexpr int kTasks = 600;
   mp::ProcessPoolExecutor pool(options(3, mp::OnWorkerDeath::kFailTask));
   std::atomic<bool> over{false};

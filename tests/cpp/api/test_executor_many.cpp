@@ -247,6 +247,7 @@ TEST_P(Many, MayEndTheirPoolInACallback) {
 }
 
 TEST_P(Many, MayWaitInACallbackWhileWorkersDie) {
+  if (fork_may_hang()) GTEST_SKIP() << "ThreadSanitizer can't fork beside busy threads";
   mp::ProcessPoolExecutor pool(
       {.max_workers = 1, .mp_context = context(), .on_worker_death = mp::OnWorkerDeath::kFailTask});
   std::atomic<int> result{0};
