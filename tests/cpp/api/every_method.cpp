@@ -22,4 +22,11 @@ std::string EveryMethod::class_name() const {
   return method() == "spawn" ? "SpawnProcess" : "ForkServerProcess";
 }
 
+void EveryPoolMethod::SetUp() {
+  EveryMethod::SetUp();
+  if (kThreadSanitized && method() == "fork") {
+    GTEST_SKIP() << "ThreadSanitizer can't fork beside threads";
+  }
+}
+
 }  // namespace procession::tests

@@ -21,12 +21,16 @@ class EveryMethod : public LeavesNothing, public ::testing::WithParamInterface<c
   std::string method() const { return GetParam(); }
   mp::Context context() const { return mp::get_context(GetParam()); }
 
-  // Whether a fork beside busy threads may hang in the sanitizer itself: another thread may hold a
-  // lock of ThreadSanitizer's allocator (seen: traceAllocator of gcc 12), which the copy waits for.
-  bool fork_may_hang() const { return kThreadSanitized && method() == "fork"; }
-
   // "ForkProcess", ...: Python's name of the class.
   std::string class_name() const;
+};
+
+// The same for pools, which fork beside threads when a worker is to be replaced. Not under
+// ThreadSanitizer: another thread may hold a lock of its allocator then (gcc 12: traceAllocator), for
+// which the copy waits for ever.
+class EveryPoolMethod : public EveryMethod {
+ protected:
+  void SetUp() override;
 };
 
 // Runs a target that takes a connection as its first argument, and gives what it sent.

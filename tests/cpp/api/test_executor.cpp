@@ -14,7 +14,7 @@ namespace {
 using namespace procession::tests;
 using namespace std::chrono_literals;
 
-class Executor : public EveryMethod {
+class Executor : public EveryPoolMethod {
  protected:
   mp::ProcessPoolExecutor pool(int workers = 2) const {
     return mp::ProcessPoolExecutor({.max_workers = workers, .mp_context = context()});

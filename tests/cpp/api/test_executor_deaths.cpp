@@ -15,7 +15,7 @@ namespace {
 using namespace procession::tests;
 using namespace std::chrono_literals;
 
-class Deaths : public EveryMethod {
+class Deaths : public EveryPoolMethod {
  protected:
   mp::ExecutorOptions options(int workers, mp::OnWorkerDeath on_death) const {
     return {.max_workers = workers, .mp_context = context(), .on_worker_death = on_death};
@@ -258,7 +258,6 @@ std::pair<int, int> work_a_while(int n) {
 }
 
 TEST_P(Deaths, AtRandomCostTheirTasksOnly) {
-  if (fork_may_hang()) GTEST_SKIP() << "ThreadSanitizer can't fork beside busy threads";
   constexpr int kTasks = 600;
   mp::ProcessPoolExecutor pool(options(3, mp::OnWorkerDeath::kFailTask));
   std::atomic<bool> over{false};

@@ -17,7 +17,7 @@ namespace {
 using namespace procession::tests;
 using namespace std::chrono_literals;
 
-class Many : public EveryMethod {
+class Many : public EveryPoolMethod {
  protected:
   mp::ProcessPoolExecutor pool(int workers = 2) const {
     return mp::ProcessPoolExecutor({.max_workers = workers, .mp_context = context()});
@@ -247,7 +247,6 @@ TEST_P(Many, MayEndTheirPoolInACallback) {
 }
 
 TEST_P(Many, MayWaitInACallbackWhileWorkersDie) {
-  if (fork_may_hang()) GTEST_SKIP() << "ThreadSanitizer can't fork beside busy threads";
   mp::ProcessPoolExecutor pool(
       {.max_workers = 1, .mp_context = context(), .on_worker_death = mp::OnWorkerDeath::kFailTask});
   std::atomic<int> result{0};

@@ -14,7 +14,7 @@ namespace {
 using namespace procession::tests;
 using namespace std::chrono_literals;
 
-class PoolOfWorkers : public EveryMethod {
+class PoolOfWorkers : public EveryPoolMethod {
  protected:
   mp::Pool pool(int workers = 2) const {
     return mp::Pool({.processes = workers, .mp_context = context()});
