@@ -78,6 +78,15 @@ void Pool::pump_locked() {
                     std::memory_order_release);
 }
 
+// By who doesn't collect: whoever sleeps may have looked for results in the moment in which they were
+// neither in their ring any more nor among the outcomes.
+void Pool::pump_for_others() {
+  pump_locked();
+  if (!has_outcomes_.load(std::memory_order_relaxed)) return;
+  ring_front_if_asleep();
+  if (wants_all()) ring_back();
+}
+
 std::deque<TaskId>& Pool::queue_of(const Task& task) {
   return task.priority == 0 ? ready_ : ranked_[task.priority];
 }

@@ -120,7 +120,7 @@ TaskId Pool::submit(FunctionId function, std::uint32_t form, base::BytesView pay
   }
   if (task.priority == 0 && nothing_ready() && give_at_once(id)) return id;
   queue_of(task).push_back(id);
-  if (ready_.size() == 1 || task.priority != 0 || ++unpumped_ == kMostUnpumped) pump_locked();
+  if (ready_.size() == 1 || task.priority != 0 || ++unpumped_ == kMostUnpumped) pump_for_others();
   return id;
 }
 
@@ -159,7 +159,7 @@ void* Pool::cancel(TaskId id, bool running) {
   ++counters_.cancelled;
   if (recorder_) recorder_->ended(slot_of(id), EventKind::kCancelled, 0);
   erase(slot_of(id));  // its id in ready_ is skipped
-  if (running) pump_locked();
+  if (running) pump_for_others();
   return future;
 }
 
@@ -212,7 +212,7 @@ void Pool::add_worker(std::uint32_t index, pid_t pid, os::Fd pidfd) {
     place.state = State::kEnding;
     os::send_signal(place.pidfd, os::kTerminate);
   }
-  pump_locked();
+  pump_for_others();
 }
 
 void Pool::no_worker(std::uint32_t index) {
@@ -224,7 +224,7 @@ void Pool::no_worker(std::uint32_t index) {
 void Pool::finish() {
   std::lock_guard lock(mutex_);
   finishing_ = true;
-  pump_locked();
+  pump_for_others();
 }
 
 std::uint32_t Pool::index_of(const Place& place) const noexcept {

@@ -292,6 +292,7 @@ class Pool {
   void erase(std::uint32_t slot) noexcept;
 
   void pump_locked();
+  void pump_for_others();
   void dispatch();
   void give_out();
   bool give_at_once(TaskId task);

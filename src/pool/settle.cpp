@@ -240,6 +240,8 @@ void Pool::supervise(std::uint32_t index) {
   }
   board_.reset(index);
   place = Place{};
+  // It may have been killed between marking the front as awake and ringing it.
+  if (board_.parent().front_present.load(std::memory_order_relaxed)) os::ring(front_);
 }
 
 // The task that a worker has begun and not ended, or null.

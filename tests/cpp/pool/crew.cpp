@@ -167,6 +167,12 @@ void Crew::work(std::uint32_t place) {
         tally_->kills.fetch_add(1);
         die();
       }
+      case Act::kTornRing: {
+        Board board(fd(0));
+        while (!board.parent().front_asleep.exchange(0)) ::sched_yield();
+        tally_->kills.fetch_add(1);
+        die();
+      }
       case Act::kCorrupt: {
         Board board(fd(0));
         shm::RingMemory ring = board.results(place);

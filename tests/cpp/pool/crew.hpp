@@ -32,6 +32,7 @@ enum class Act : std::uint32_t {
   kDeafWait,   // as kWait, and SIGTERM doesn't end it
   kMakeChild,  // says that it began once a child of it sleeps, deaf if `argument`; sleeps, too
   kTornSend,   // is killed in the middle of writing its result
+  kTornRing,   // is killed between marking the front as awake and ringing it
   kCorrupt,    // writes garbage, of kind `argument`, into its result ring; then waits for its end
   kCantBegin,
 };

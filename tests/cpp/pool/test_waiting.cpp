@@ -76,6 +76,17 @@ TEST_F(Waiting, AtTheFrontBesideOneAtTheBack) {
   other.join();
 }
 
+// A worker that dies as it is about to ring has told all others that there is no need to.
+TEST_F(Waiting, ForAWorkerThatDiesBeforeItRings) {
+  Crew crew(workers(1), true, false);
+  Front front(crew);
+  for (int i = 0; i < kRounds / 100; ++i) {
+    std::uint64_t number = crew.submit(Act::kTornRing);
+    front.wait_for(number);
+    EXPECT_EQ(crew.now(number).kind, OutcomeKind::kDied);
+  }
+}
+
 // What comes while somebody leaves the front is the back's.
 TEST_F(Waiting, LeavingTheFrontLeavesNothingBehind) {
   Crew crew(workers(2), true, true);
