@@ -181,7 +181,8 @@ def a_pool_ends_with_what_came_of_its_tasks():
         future = pool.submit(have_children, "pids")
         watch.until(lambda: os.path.exists("pids") and len(noted("pids")) == 4, "children")
         assert future.cancel(running=True)
-    assert not [number for number in map(int, noted("pids")) if watch.alive(number)]
+    for number in map(int, noted("pids")):
+        gone(number)  # killed by now, but the kernel may still be at it
 
 
 @case(ours=True)
