@@ -13,7 +13,9 @@
 #include "pool_view.hpp"
 #include "pool_worker.hpp"
 #include "process.hpp"
+#include "queues.hpp"
 #include "sink.hpp"
+#include "synchronize.hpp"
 
 namespace nb = nanobind;
 
@@ -47,6 +49,8 @@ NB_MODULE(_engine, module) {
   procession::bindings::bind_pool_core(module);
   procession::bindings::bind_pool_view(module);
   procession::bindings::bind_pool_worker(module);
+  procession::bindings::bind_synchronize(module);
+  procession::bindings::bind_queues(module);
   module.def("reader_is_gone", &procession::os::reader_is_gone, nb::arg("fd"),
              "Whether nobody reads any more from the pipe that this descriptor writes to.");
   module.def("cpu_count", &procession::os::usable_cpus,

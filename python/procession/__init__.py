@@ -20,7 +20,7 @@ _methods = [name for name in dir(context._default_context) if not name.startswit
 globals().update((name, getattr(context._default_context, name)) for name in _methods)
 
 _of_executor = ("ProcessPoolExecutor", "TaskTimeout", "WorkerDied")
-__all__ = [*_methods, *_of_executor, "install", "is_installed", "uninstall"]
+__all__ = [*_methods, *_of_executor, "OwnerDied", "install", "is_installed", "uninstall"]
 __version__ = "0.1.0"
 
 SUBDEBUG = 5
@@ -39,6 +39,10 @@ def __getattr__(name: str) -> Any:
         from . import executor
 
         return globals().setdefault(name, getattr(executor, name))
+    if name == "OwnerDied":
+        from . import synchronize
+
+        return synchronize.OwnerDied
     if name == "RemoteException":
         return reduction.RemoteException
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,12 +14,6 @@ from multiprocessing.process import (
     parent_process as parent_process,
 )
 
-# As in multiprocessing's own stubs: factories at run time, classes to type checkers.
-from multiprocessing.queues import (
-    JoinableQueue as JoinableQueue,
-    Queue as Queue,
-    SimpleQueue as SimpleQueue,
-)
 from multiprocessing.spawn import freeze_support as freeze_support
 
 from . import context as context, process as process, reduction as reduction
@@ -28,7 +22,15 @@ from .context import Process as Process
 from .executor import ProcessPoolExecutor as ProcessPoolExecutor
 from .executor import TaskTimeout as TaskTimeout
 from .executor import WorkerDied as WorkerDied
+
+# As in multiprocessing's own stubs: factories at run time, classes to type checkers.
+from .queues import (
+    JoinableQueue as JoinableQueue,
+    Queue as Queue,
+    SimpleQueue as SimpleQueue,
+)
 from .remote_exception import RemoteException as RemoteException
+from .synchronize import OwnerDied as OwnerDied
 
 __all__ = [
     "Array",
@@ -41,6 +43,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "OwnerDied",
     "Pipe",
     "Pool",
     "Process",

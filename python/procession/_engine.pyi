@@ -231,6 +231,98 @@ class PoolWorker:
     def run(self) -> None:
         """Work until the parent says stop."""
 
+class SemLock:
+    """A lock or semaphore between processes that knows who holds it."""
+
+    kind: int
+    maxvalue: int
+    owner: int
+    def __init__(self, kind: int, value: int, maxvalue: int) -> None: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire it, waiting at most `timeout` seconds; whether it was acquired."""
+
+    def release(self) -> None:
+        """Release it; ValueError if it wasn't acquired."""
+
+    def keep(self) -> None:
+        """Have it stay until the session ends, since its name is on its way to somebody."""
+
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *args: object) -> None: ...
+    def __getstate__(self) -> Any: ...
+    def __setstate__(self, state: Any) -> None: ...
+    def _count(self) -> int: ...
+    def _is_mine(self) -> bool: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+
+@final
+class Condition:
+    """Those who wait for a condition variable."""
+
+    def enter(self) -> int:
+        """Take a seat; with the lock held."""
+
+    def wait(self, seat: int, timeout: float | None) -> bool:
+        """Wait in it; whether it was notified."""
+
+    def wait_with_peers(self, seat: int, timeout: float | None) -> bool | None:
+        """The same, or None when another process that waits has ended."""
+
+    def notify(self, count: int) -> int: ...
+    def waiting(self) -> int:
+        """How many wait."""
+
+    def keep(self) -> None: ...
+
+@final
+class Event:
+    """A flag that processes wait for."""
+
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def keep(self) -> None: ...
+
+@final
+class MessageQueue:
+    """Objects on their way between processes."""
+
+    name: tuple[int, int, int]
+    bells: tuple[int, int]
+    def __init__(self, most: int) -> None: ...
+    @staticmethod
+    def find(name: tuple[int, int, int], bell: int, room_bell: int) -> MessageQueue:
+        """The queue of that name; the bells are duplicated."""
+
+    def put(self, obj: object, block: bool = True, timeout: float | None = None) -> bool:
+        """Put it in; False if there was no room for so long."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """The oldest; queue.Empty if there was none for so long."""
+
+    def size(self) -> int: ...
+    def poll(self, timeout: float) -> bool:
+        """Whether there is something; < 0: wait for ever."""
+
+    def task_done(self) -> None: ...
+    def unfinished(self) -> int: ...
+    def join(self, timeout: float | None = None) -> bool: ...
+    def bell(self) -> int:
+        """A descriptor that is readable while there is something."""
+
+    def room_bell(self) -> int:
+        """A descriptor that is readable while there is room."""
+
+    def keep(self) -> None: ...
+
+def commons_usage() -> tuple[int, int, int, int]:
+    """What the session's memory holds: processes, cells, bytes in blocks, bytes kept warm."""
+
+def sweep_commons() -> None:
+    """Release what processes that have ended had in the session's memory."""
+
 def fork(os_fork: Callable[[], int], name: str, in_child: Callable[[int, ToParent], int]) -> Child:
     """Forks by `os_fork`. The child ends with what in_child(parent_sentinel, to_parent) returns."""
 

@@ -24,51 +24,64 @@ _PAIRS = (
 _originals: dict[type, staticmethod[..., object]] = {}
 
 
-class _Class:
-    """A class of the standard's whose name comes to mean ours once its module is imported."""
+class _Classes:
+    """Classes of the standard's whose names come to mean ours once their module is imported."""
 
-    def __init__(self, name: str, module: str, ours: str, packages: tuple[str, ...] = ()) -> None:
-        self.name = name
-        self.ours = ours  # the module in which a class of the same name derives from it
+    def __init__(
+        self, names: tuple[str, ...], module: str, ours: str, packages: tuple[str, ...] = ()
+    ) -> None:
+        self.names = names
+        self.ours = ours  # the module in which classes of the same names derive from them
         self.places = (module, *packages)
+        self.originals: dict[str, type] = {}
         self.after_import = AfterImport(module, lambda _module: self.replace())
 
     def replace(self) -> None:
-        """Replace it; if our module is only being imported, it does this itself at its end."""
+        """Replace them; if our module is only being imported, it does this itself at its end."""
         if self.ours not in sys.modules:
             __import__(self.ours)
-        ours = getattr(sys.modules[self.ours], self.name, None)
-        if ours is not None:
-            self.put(ours)
+        ours = sys.modules[self.ours].__dict__
+        if all(name in ours for name in self.names):
+            standard = vars(sys.modules[self.places[0]])
+            self.originals = {name: standard[name] for name in self.names}
+            self.put({name: ours[name] for name in self.names})
 
-    def put(self, kind: type) -> None:
-        """Have the name mean `kind`, for who looks it up from now on."""
+    def put(self, classes: dict[str, type]) -> None:
+        """Have the names mean these, for who looks them up from now on."""
         for place in self.places:
-            vars(sys.modules[place])[self.name] = kind
+            vars(sys.modules[place]).update(classes)
 
     def put_back(self) -> None:
-        """Have it mean the standard's."""
+        """Have them mean the standard's."""
         self.after_import.end()
-        ours = sys.modules.get(self.ours)
-        if ours is not None:
-            self.put(ours._Base)
+        if self.originals:
+            self.put(self.originals)
+            self.originals = {}
 
 
 _classes = (
-    _Class(
-        "ProcessPoolExecutor",
+    _Classes(
+        ("ProcessPoolExecutor",),
         "concurrent.futures.process",
         "procession.executor",
         ("concurrent.futures",),
     ),
-    _Class("Pool", "multiprocessing.pool", "procession.pool"),
+    _Classes(("Pool",), "multiprocessing.pool", "procession.pool"),
+    _Classes(
+        ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier"),
+        "multiprocessing.synchronize",
+        "procession.synchronize",
+    ),
+    _Classes(
+        ("Queue", "JoinableQueue", "SimpleQueue"), "multiprocessing.queues", "procession.queues"
+    ),
 )
 
 
 def is_there(module: str) -> None:
     """Called by a module of ours at the end of its import."""
     for found in _classes:
-        if found.ours == module and is_installed():
+        if found.ours == module and is_installed() and not found.originals:
             found.replace()
 
 

@@ -114,6 +114,71 @@ class _Context(BaseContext):
         context = self.get_context()
         return Pool(processes, initializer, initargs, maxtasksperchild, context=context, **options)
 
+    def Lock(self) -> Any:  # noqa: N802
+        """Return a lock."""
+        from .synchronize import Lock
+
+        return Lock(ctx=self.get_context())
+
+    def RLock(self) -> Any:  # noqa: N802
+        """Return a lock that its holder may acquire again."""
+        from .synchronize import RLock
+
+        return RLock(ctx=self.get_context())
+
+    def Condition(self, lock: Any = None) -> Any:  # noqa: N802
+        """Return a condition variable."""
+        from .synchronize import Condition
+
+        return Condition(lock, ctx=self.get_context())
+
+    def Semaphore(self, value: int = 1) -> Any:  # noqa: N802
+        """Return a semaphore."""
+        from .synchronize import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:  # noqa: N802
+        """Return a semaphore that can't be released above its first value."""
+        from .synchronize import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
+
+    def Event(self) -> Any:  # noqa: N802
+        """Return a flag that processes wait for."""
+        from .synchronize import Event
+
+        return Event(ctx=self.get_context())
+
+    def Barrier(  # noqa: N802
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Return a barrier for so many parties."""
+        from .synchronize import Barrier
+
+        return Barrier(parties, action, timeout, ctx=self.get_context())
+
+    def Queue(self, maxsize: int = 0) -> Any:  # noqa: N802
+        """Return a queue."""
+        from .queues import Queue
+
+        return Queue(maxsize, ctx=self.get_context())
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:  # noqa: N802
+        """Return a queue that can be waited for."""
+        from .queues import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context())
+
+    def SimpleQueue(self) -> Any:  # noqa: N802
+        """Return a queue with the least of methods."""
+        from .queues import SimpleQueue
+
+        return SimpleQueue(ctx=self.get_context())
+
     def set_executable(self, executable: str) -> None:
         """Set the interpreter that children of spawn and forkserver run."""
         from .spawn import set_executable

@@ -26,6 +26,7 @@ class Popen:
     def __init__(self, process_obj: BaseProcess) -> None:
         util._flush_std_streams()  # type: ignore[attr-defined]
         self.returncode: int | None = None
+        self._held: list[object] = []
         self._child = self._launch(process_obj)
         self.pid = self._child.pid
         self.sentinel = self._child.sentinel
@@ -53,16 +54,26 @@ class Popen:
         """Give what names `fd` in the child; here the number itself, since it is inherited."""
         return fd
 
+    def hold(self, shared: object) -> None:
+        """Keep an object that was sent to the process until it has ended: it may arrive late."""
+        self._held.append(shared)
+
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code, or None while the process runs; waits unless flag is WNOHANG."""
         if self.returncode is None:
-            self.returncode = self._child.try_wait() if flag else self._child.wait(None)
+            self._end(self._child.try_wait() if flag else self._child.wait(None))
         return self.returncode
+
+    def _end(self, returncode: int | None) -> None:
+        self.returncode = returncode
+        if returncode is not None:
+            self._held.clear()
+            _engine.sweep_commons()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the end, at most `timeout` seconds; return as poll()."""
         if self.returncode is None:
-            self.returncode = self._child.wait(timeout)
+            self._end(self._child.wait(timeout))
         return self.returncode
 
     def _send_signal(self, sig: int) -> None:

@@ -30,6 +30,7 @@ class Deadline {
     return !one.at_ || (other.at_ && *other.at_ < *one.at_) ? other : one;
   }
 
+  Clock::time_point point() const noexcept { return *at_; }  // unless it is never
   bool is_never() const noexcept { return !at_; }
   bool passed() const noexcept { return at_ && Clock::now() >= *at_; }
 

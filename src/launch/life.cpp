@@ -8,6 +8,7 @@
 #include "os/lifeline.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
+#include "shm/commons.hpp"
 
 namespace procession::launch {
 
@@ -61,7 +62,7 @@ void follow_parent(const os::Fd& socket) { os::arm_lifeline(socket, kGraceMs); }
 Rehearsal::Rehearsal(const channel::Payload& payload) {
   auto [ours, theirs] = os::packet_pair();
   os::Surroundings surroundings = os::current_surroundings();
-  send_start(ours, {"rehearsal", payload, {}, surroundings, ours.get()});
+  send_start(ours, {"rehearsal", payload, {}, surroundings, ours.get(), false});
   channel::Message message;
   channel::receive_message(theirs, message, false);
   channel::PayloadReader body(std::move(message.payload));
@@ -89,6 +90,7 @@ void live(os::Fd socket, Entry& entry) {
     kind = receive_start(socket, start);
     if (!kind) os::exit_now(0);
     take_output(start);
+    shm::Commons::adopt(std::move(start.commons), std::move(start.arena));
     new_env = os::apply(start.surroundings);
     start.output.reset();
     start.error_output.reset();

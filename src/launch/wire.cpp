@@ -5,12 +5,13 @@
 #include <iterator>
 
 #include "os/process.hpp"
+#include "shm/commons.hpp"
 
 namespace procession::launch {
 
 namespace {
 
-enum Present : std::uint8_t { kOutput = 1, kErrorOutput = 2, kPayloadInMemory = 4 };
+enum Present : std::uint8_t { kOutput = 1, kErrorOutput = 2, kPayloadInMemory = 4, kCommons = 8 };
 
 channel::Payload small(base::ByteWriter& writer) { return {writer.take(), {}}; }
 
@@ -50,6 +51,12 @@ bool send_start(const os::Fd& socket, const StartView& start, Kind kind) {
     present |= kPayloadInMemory;
     fds.push_back(start.payload.memory.get());
   }
+  if (start.with_commons) {
+    present |= kCommons;
+    auto [commons, arena] = shm::Commons::instance().memory();
+    fds.push_back(commons);
+    fds.push_back(arena);
+  }
   fds.insert(fds.end(), start.fds.begin(), start.fds.end());
   base::ByteWriter writer;
   writer.number(present);
@@ -82,6 +89,10 @@ Start decode_start(channel::Message message) {
   if (present & kOutput) start.output = fds.next();
   if (present & kErrorOutput) start.error_output = fds.next();
   if (present & kPayloadInMemory) start.payload.memory = fds.next();
+  if (present & kCommons) {
+    start.commons = fds.next();
+    start.arena = fds.next();
+  }
   start.fds = fds.rest();
   return start;
 }

@@ -32,6 +32,8 @@ struct Start {
   os::Fd parent_pidfd;       // readable once the parent is gone
   os::Fd output;             // the parent's stdout and stderr; invalid if it has none
   os::Fd error_output;
+  os::Fd commons;  // the session's memory, shm::Commons: its two; invalid in a rehearsal
+  os::Fd arena;
 };
 
 // Sends `start` as kStart, or as `kind`, with `fds` (borrowed) as its descriptors, and this process's own name,
@@ -42,6 +44,7 @@ struct StartView {
   const std::vector<int>& fds;
   const os::Surroundings& surroundings;
   int parent_pidfd;
+  bool with_commons = true;
 };
 bool send_start(const os::Fd& socket, const StartView& start, Kind kind = kStart);
 Start decode_start(channel::Message message);

@@ -6,6 +6,7 @@
 #include "os/lifeline.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
+#include "shm/commons.hpp"
 
 namespace procession::launch {
 
@@ -26,11 +27,13 @@ void make_child(os::Fd& control, os::Fd child_end, bool as_orphan, Entry& entry)
   }
   pid_t pid = -1;
   entry.before_fork();
+  if (!as_orphan) shm::Commons::before_clone();
   try {
     pid = as_orphan ? os::fork_orphan() : os::clone_sibling();
   } catch (const base::OsError& error) {
     send_refusal(child_end, {error.error_number(), false});
   }
+  if (!as_orphan) shm::Commons::after_clone(pid == 0);
   if (pid == 0) become_child(std::move(control), std::move(child_end), entry);
   entry.after_fork(false);
   if (pid > 0 && !as_orphan) send_hello(child_end, pid);

@@ -14,4 +14,13 @@ int current_cpu() noexcept;
 // Has this thread go on on another CPU that it may use, if there is one. The kernel may move it back.
 void move_to_another_cpu() noexcept;
 
+// Tells the CPU that this is a loop that waits.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
 }  // namespace procession::os

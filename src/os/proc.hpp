@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// os/proc: what /proc tells of this process.
+// os/proc: what /proc tells of processes.
 #pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
 
 namespace procession::os {
 
 // Threads of this process, or -1 where /proc can't tell. Allocates nothing.
 int thread_count() noexcept;
+
+// When a process began, in clock ticks since the machine did: with its pid, what no other process
+// ever has. 0 if there is no such process or /proc can't tell. Allocates nothing.
+std::uint64_t start_time(pid_t pid) noexcept;
+
+// Whether the process that had this pid and began then has ended, all of its threads. Waits up to
+// `patience_ms` for one that is about to.
+bool has_ended(pid_t pid, std::uint64_t began, int patience_ms) noexcept;
 
 }  // namespace procession::os

@@ -12,6 +12,8 @@
 namespace procession::os {
 
 pid_t current_pid() noexcept { return ::getpid(); }
+bool is_main_thread() noexcept { return ::gettid() == ::getpid(); }
+
 pid_t parent_pid() noexcept { return ::getppid(); }
 void exit_now(int code) noexcept { ::_exit(code); }
 

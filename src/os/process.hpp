@@ -9,6 +9,9 @@ namespace procession::os {
 pid_t current_pid() noexcept;
 pid_t parent_pid() noexcept;
 
+// Whether the calling thread is the one that the process began with.
+bool is_main_thread() noexcept;
+
 // Ends the process at once: no atexit handlers, no destructors, no flush.
 [[noreturn]] void exit_now(int code) noexcept;
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "os/cpu.hpp"
 #include "os/futex.hpp"
 #include "os/memfd.hpp"
 #include "pool/last_words.hpp"
@@ -135,11 +136,6 @@ class Board {
 // A spinning wait looks so often between two breaths.
 inline constexpr int kLooks = 4;
 
-// A spinning wait's breath.
-inline void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#endif
-}
+using os::pause;
 
 }  // namespace procession::pool

@@ -74,11 +74,11 @@ bool says_full(const base::OsError& error) noexcept {
 
 // Making and joining
 
-Arena Arena::create(std::uint64_t capacity) {
+Arena Arena::create(std::uint64_t capacity, const char* label) {
   capacity = std::bit_floor(std::min(capacity, os::sensible_mapping_limit()));
   while (true) {
     try {
-      return create_in(os::create_sparse_memfd("procession-arena", std::max(capacity, kSmallest)));
+      return create_in(os::create_sparse_memfd(label, std::max(capacity, kSmallest)));
     } catch (const base::OsError&) {
       if (capacity <= kSmallest) throw;
     }
@@ -166,6 +166,10 @@ Block Arena::find(std::uint64_t offset) const {
 std::span<std::byte> Arena::bytes(Block block) const {
   if (find(block.offset).size < block.size) no_block(block.offset);
   return mapping_.bytes().subspan(block.offset, block.size);
+}
+
+int Arena::holder(Block block) const {
+  return static_cast<int>((live_word(block.offset) & kHolderMask) >> kHolderShift);
 }
 
 void Arena::hand_over(Block block, int to) {
@@ -374,8 +378,8 @@ void Arena::see_slots(std::uint64_t end) {
 }
 
 void Arena::reclaim(int dead_party) {
-  if (party_ != 0 || checked_party(dead_party) == 0) {
-    throw std::invalid_argument("procession: party 0 reclaims what others had");
+  if (checked_party(dead_party) == party_) {
+    throw std::invalid_argument("procession: a party reclaims what others had");
   }
   std::uint64_t seen = std::min(slots(), header().seen.load());
   for (std::uint64_t index = 0; index < seen; ++index) {

@@ -91,7 +91,8 @@ class Arena {
 
   // A new arena, whose party 0 is the caller. It is as large as can be mapped, up to `capacity`:
   // powers of two. Costs no memory to speak of. OsError if not even 4 MiB can be had.
-  static Arena create(std::uint64_t capacity = kCapacity);
+  // `label`: what /proc shows for its descriptor.
+  static Arena create(std::uint64_t capacity = kCapacity, const char* label = "procession-arena");
 
   // The same in a file that has its size (a power of two, 4 MiB or more) but no pages yet.
   static Arena create_in(os::Fd memory);
@@ -119,6 +120,9 @@ class Arena {
   // begins there or the beginning of it.
   std::span<std::byte> bytes(Block block) const;
 
+  // The party that is to release it. std::runtime_error if there is no such block.
+  int holder(Block block) const;
+
   // Makes another party the one to release it. Where blocks travel in messages, their receivers
   // call it: a message that was sent is not lost then when its sender dies, if it is received
   // before reclaim. std::runtime_error if there is no such block.
@@ -127,9 +131,9 @@ class Arena {
   // Ends a block, by anybody. Its owner uses the room again. std::runtime_error if there is none.
   void release(std::uint64_t offset);
 
-  // For party 0, after the process of another one has ended in whatever way: releases all blocks
-  // that it held and takes over its slots, so that its number is free. Blocks in them that others
-  // hold stay. Reads 8 bytes for each 16 KiB of the arena that is in use.
+  // After the process of another party has ended in whatever way, for one caller at a time: releases
+  // all blocks that it held and takes over its slots, so that its number is free. Blocks in them that
+  // others hold stay. Reads 8 bytes for each 16 KiB of the arena that is in use.
   void reclaim(int dead_party);
 
   // Collects what was released in this party's slots and gives all but `keep` bytes of the warm,

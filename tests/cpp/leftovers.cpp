@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <mutex>
@@ -28,6 +29,13 @@ Belongings Belongings::now() {
     fs::path target = fs::read_symlink(entry.path(), gone);
     if (gone || target.string().ends_with("/fd")) continue;
     found.fds[std::stoi(entry.path().filename())] = target;
+  }
+  // The memory that processes of a session have in common: there once, and from then on.
+  for (std::string_view memory :
+       {"/memfd:procession-session (", "/memfd:procession-session-arena ("}) {
+    auto one = std::ranges::find_if(found.fds,
+                                    [&](const auto& fd) { return fd.second.starts_with(memory); });
+    if (one != found.fds.end()) found.fds.erase(one);
   }
   siginfo_t info{};
   found.has_children =

@@ -33,8 +33,9 @@ TEST_P(Inherits, NoStrayDescriptor) {
   for (int i = 0; i < 3; ++i) {                 // the second by forkserver is a spare
     auto [ours, theirs] = os::packet_pair();
     Child child = start("fds", {theirs.get()});
-    // Input, output, errors, the line to the parent, the parent's pidfd, what was sent along.
-    EXPECT_EQ(numbers(hear(ours)).size(), 6U);
+    // Input, output, errors, the line to the parent, the parent's pidfd, the session's memory (two),
+    // what was sent along.
+    EXPECT_EQ(numbers(hear(ours)).size(), 8U);
     EXPECT_EQ(end_of(child).value(), 0);
   }
 }

@@ -278,7 +278,7 @@ TEST_F(ArenaTest, ReclaimIsForTheParent) {
   EXPECT_THROW(arena.reclaim(0), std::invalid_argument);
   EXPECT_THROW(arena.reclaim(Arena::kParties), std::invalid_argument);
   Arena other(os::duplicate(arena.memory().get()), Arena::kParties - 1);
-  EXPECT_THROW(other.reclaim(1), std::invalid_argument);
+  EXPECT_THROW(other.reclaim(other.party()), std::invalid_argument);
   EXPECT_THROW(Arena(os::duplicate(arena.memory().get()), -1), std::invalid_argument);
 }
 

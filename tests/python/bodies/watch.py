@@ -95,14 +95,22 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
+# Of the memory that the processes of a session have in common: there once, and from then on.
+_SESSION = ("/memfd:procession-session (deleted)", "/memfd:procession-session-arena (deleted)")
+
+
 def fds() -> dict[int, str]:
-    """Our open file descriptors and what they refer to."""
+    """Our open file descriptors and what they refer to, but for the session's memory."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:  # the one that listed the folder
             continue
+    for memory in _SESSION:
+        numbers = [number for number, target in found.items() if target == memory]
+        for number in numbers[:1]:
+            del found[number]
     return found
 
 

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "synchronize.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <string>
+
+#include "shm/condition.hpp"
+#include "shm/event.hpp"
+#include "shm/sem_lock.hpp"
+#include "wait.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace procession::bindings {
+
+nb::tuple to_python(const shm::CellName& name) {
+  return nb::make_tuple(name.session, name.offset, name.generation);
+}
+
+shm::CellName cell_name(const nb::tuple& name) {
+  return {nb::cast<std::uint64_t>(name[0]), nb::cast<std::uint64_t>(name[1]),
+          nb::cast<std::uint32_t>(name[2])};
+}
+
+namespace {
+
+const auto kNothing = [] {};
+
+// Whoever held it has died. The warning may be an error, if the program wants it so: it hasn't acquired
+// anything then.
+void tell_of_death(shm::SemLock& lock) {
+  const char* what =
+      lock.kind() == shm::SemLock::Kind::kSemaphore
+          ? "a process ended while it held a part of this semaphore; it is free again"
+          : "the process that held this lock ended without releasing it; what the lock "
+            "guards may be half changed";
+  nb::object category = nb::module_::import_("procession.synchronize").attr("OwnerDied");
+  if (PyErr_WarnEx(category.ptr(), what, 1) != 0) {
+    lock.release();
+    throw nb::python_error();
+  }
+}
+
+bool acquire(shm::SemLock& lock, bool block, std::optional<double> timeout) {
+  shm::Acquired acquired = lock.acquire(deadline_of(false, {}));
+  if (acquired == shm::Acquired::kTimedOut && block && (!timeout || *timeout > 0)) {
+    base::Deadline deadline = deadline_of(true, timeout);
+    acquired = wait_with_signals([&] { return lock.acquire(deadline); },
+                                 shm::Acquired::kInterrupted, kNothing);
+  }
+  if (acquired == shm::Acquired::kOwnerDied) tell_of_death(lock);
+  return acquired != shm::Acquired::kTimedOut && acquired != shm::Acquired::kInterrupted;
+}
+
+void release(shm::SemLock& lock) {
+  if (lock.release()) return;
+  if (lock.kind() == shm::SemLock::Kind::kRecursive) {
+    PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread");
+  } else {
+    PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+  }
+  throw nb::python_error();
+}
+
+// Whether it was notified.
+bool wait(shm::Condition& condition, int seat, std::optional<double> timeout) {
+  base::Deadline deadline = deadline_of(true, timeout);
+  return wait_with_signals([&] { return condition.wait(seat, deadline); },
+                           shm::Condition::Told::kInterrupted,
+                           [&] { condition.leave(seat); }) == shm::Condition::Told::kYes;
+}
+
+// The same, or None: another process that waited has ended.
+std::optional<bool> wait_with_peers(shm::Condition& condition, int seat,
+                                    std::optional<double> timeout) {
+  base::Deadline deadline = deadline_of(true, timeout);
+  shm::Condition::Told told =
+      wait_with_signals([&] { return condition.wait(seat, deadline, true); },
+                        shm::Condition::Told::kInterrupted, [&] { condition.leave(seat); });
+  if (told != shm::Condition::Told::kPeerDied) return told == shm::Condition::Told::kYes;
+  condition.leave(seat);
+  return std::nullopt;
+}
+
+bool wait_for_event(shm::Event& event, std::optional<double> timeout) {
+  if (event.is_set()) return true;
+  base::Deadline deadline = deadline_of(true, timeout);
+  return wait_with_signals([&] { return event.wait(deadline); }, base::Waited::kInterrupted,
+                           kNothing) == base::Waited::kReady;
+}
+
+// What all of them have: a name by which they travel.
+template <class Type>
+nb::class_<Type>& with_name(nb::class_<Type>& type) {
+  return type.def("__getstate__", [](const Type& self) { return to_python(self.cell()->name()); })
+      .def("__setstate__",
+           [](Type& self, const nb::tuple& name) { new (&self) Type(cell_name(name)); })
+      .def(
+          "keep", [](const Type& self) { self.cell()->keep(); },
+          "Have it stay until the session ends, since its name is on its way to somebody.");
+}
+
+}  // namespace
+
+void bind_synchronize(nb::module_& module) {
+  using Kind = shm::SemLock::Kind;
+  nb::class_<shm::SemLock> sem_lock(
+      module, "SemLock", "A lock or semaphore between processes that knows who holds it.");
+  with_name(sem_lock)
+      .def(
+          "__init__",
+          [](shm::SemLock& self, int kind, std::uint32_t value, std::uint32_t max_value) {
+            new (&self) shm::SemLock(static_cast<Kind>(kind), value, max_value);
+          },
+          "kind"_a, "value"_a, "maxvalue"_a)
+      .def("acquire", &acquire, "block"_a = true, "timeout"_a.none() = nb::none(),
+           "Acquire it, waiting at most `timeout` seconds; whether it was acquired.")
+      .def("release", &release, "Release it; ValueError if it wasn't acquired.")
+      .def("__enter__", [](shm::SemLock& self) { return acquire(self, true, {}); })
+      .def("__exit__", [](shm::SemLock& self, const nb::args&) { release(self); })
+      .def("_count", &shm::SemLock::count)
+      .def("_is_mine", &shm::SemLock::is_mine)
+      .def("_get_value", &shm::SemLock::value)
+      .def("_is_zero", [](const shm::SemLock& self) { return self.value() == 0; })
+      .def_prop_ro("kind", [](const shm::SemLock& self) { return static_cast<int>(self.kind()); })
+      .def_prop_ro("maxvalue", &shm::SemLock::max_value)
+      .def_prop_ro("owner", &shm::SemLock::owner, "The pid of the process that holds it, or 0.");
+
+  nb::class_<shm::Condition> condition(module, "Condition",
+                                       "Those who wait for a condition variable.");
+  with_name(condition)
+      .def(nb::init<>())
+      .def("enter", &shm::Condition::enter, "Take a seat; with the lock held.")
+      .def("wait", &wait, "seat"_a, "timeout"_a.none(), "Wait in it; whether it was notified.")
+      .def("wait_with_peers", &wait_with_peers, "seat"_a, "timeout"_a.none(),
+           "The same, or None when another process that waits has ended.")
+      .def("notify", &shm::Condition::notify, "count"_a)
+      .def("waiting", &shm::Condition::waiting, "How many wait.");
+
+  nb::class_<shm::Event> event(module, "Event", "A flag that processes wait for.");
+  with_name(event)
+      .def(nb::init<>())
+      .def("is_set", &shm::Event::is_set)
+      .def("set", &shm::Event::set)
+      .def("clear", &shm::Event::clear)
+      .def("wait", &wait_for_event, "timeout"_a.none() = nb::none());
+
+  module.def(
+      "commons_usage",
+      [] {
+        shm::Commons::Usage usage = shm::Commons::instance().usage();
+        return nb::make_tuple(usage.processes, usage.cells, usage.arena.in_use, usage.arena.warm);
+      },
+      "What the session's memory holds: processes, cells, bytes in blocks, bytes kept warm.");
+  module.def(
+      "sweep_commons",
+      [] {
+        if (shm::Commons::exists()) shm::Commons::instance().sweep();
+      },
+      "Release what processes that have ended had in the session's memory.");
+}
+
+}  // namespace procession::bindings

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/message_queue.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "base/error.hpp"
+#include "os/cpu.hpp"
+#include "os/event.hpp"
+
+namespace procession::shm {
+
+namespace {
+
+constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
+constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
+constexpr std::uint32_t kMark = 0x4d515545;         // in each entry, to see that it is one
+constexpr std::uint32_t kSkip = 0x534b4950;         // the rest of the ring is unused
+constexpr std::uint32_t kMostBlocks = 1 << 16;
+
+constexpr std::uint32_t kLongestSpin = 50;  // us: what a sleep and the wake cost
+constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
+
+std::uint64_t round_up(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
+
+[[noreturn]] void corrupted() {
+  throw std::runtime_error(
+      "procession: the memory of a queue is corrupted: some process has written where it "
+      "shouldn't");
+}
+
+}  // namespace
+
+// Where messages lie. Positions grow for ever; entries begin at multiples of 8 and are never split.
+struct MessageQueue::Ring {
+  std::uint64_t offset;                         // of its block; 0: none
+  std::uint64_t capacity;                       // bytes, a power of two
+  alignas(64) std::atomic<std::uint64_t> tail;  // written by who puts
+  std::uint64_t seen_head;                      // by whom, too
+  alignas(64) std::atomic<std::uint64_t> head;  // by who gets
+  std::uint64_t seen_tail;
+};
+
+struct MessageQueue::Entry {
+  std::uint32_t mark;
+  std::uint32_t form;
+  std::uint32_t length;  // of the payload, which follows the blocks
+  std::uint32_t blocks;
+  std::int32_t producer;
+  std::uint32_t number;       // of messages since the beginning, modulo 2^32
+  std::atomic<Ticket> taker;  // who is about to take over its blocks
+  std::uint32_t unused;
+
+  // With all that belongs to it: std::runtime_error if it isn't one, or longer than `most`.
+  std::uint64_t size(std::uint64_t most) const {
+    if (mark != kMark || blocks > kMostBlocks) corrupted();
+    std::uint64_t size = round_up(sizeof(Entry) + std::uint64_t{blocks} * sizeof(Block) + length);
+    if (size > most) corrupted();
+    return size;
+  }
+
+  std::span<Block> block_span() { return {reinterpret_cast<Block*>(this + 1), blocks}; }
+  std::byte* payload() { return reinterpret_cast<std::byte*>(block_span().data() + blocks); }
+};
+
+struct MessageQueue::Record {
+  // Two of them, so that one store moves all to a larger one.
+  alignas(64) std::array<Ring, 2> rings;
+  alignas(64) std::atomic<std::uint32_t> current;
+  std::uint32_t most;
+  std::atomic<std::uint32_t> wants_bell;
+  std::atomic<std::uint32_t> wants_room_bell;
+  // Putting is under the cell's mutex. Messages since the beginning, modulo 2^32; those who wait for
+  // one sleep here.
+  alignas(64) os::FutexWord puts;
+  std::uint32_t seen_gets;
+  alignas(64) os::FutexWord gets;
+  os::RobustMutex get_mutex;
+  std::uint32_t is_taking;  // the message of this number is being received:
+  std::uint32_t taken;
+  std::uint32_t lost;
+  alignas(64) std::atomic<std::uint32_t> getters_asleep;
+  std::atomic<std::uint32_t> putters_asleep;
+  os::FutexWord dones;
+  std::atomic<std::uint32_t> joiners_asleep;
+};
+
+MessageQueue::Record& MessageQueue::record() const noexcept {
+  // The header of a cell ends where no cache line does.
+  auto at = reinterpret_cast<std::uintptr_t>(&cell_->as<std::byte>());
+  return *reinterpret_cast<Record*>((at + 63) & ~std::uintptr_t{63});
+}
+
+MessageQueue::Ring& MessageQueue::ring() const noexcept {
+  Record& queue = record();
+  return queue.rings[queue.current.load(std::memory_order_acquire) & 1];
+}
+
+const bool MessageQueue::registered_ = (Commons::on_end(CellKind::kQueue, &end), true);
+
+MessageQueue::MessageQueue(std::uint32_t most) {
+  Commons& commons = Commons::instance();
+  bell_ = os::create_event();
+  if (most > 0) room_bell_ = os::create_event();
+  cell_ = commons.make_cell(CellKind::kQueue, sizeof(Record) + 64);
+  Record& queue = record();
+  queue.get_mutex.init();
+  queue.most = most;
+  Block block = commons.allocate(kFirstRing);
+  queue.rings[0].capacity = kFirstRing;
+  commons.hand_over(block, Commons::kSession);
+  queue.rings[0].offset = block.offset;
+}
+
+MessageQueue::MessageQueue(const CellName& name, os::Fd bell, os::Fd room_bell)
+    : cell_(Commons::instance().find_cell(name, CellKind::kQueue)),
+      bell_(std::move(bell)),
+      room_bell_(std::move(room_bell)) {}
+
+std::uint32_t MessageQueue::most() const noexcept { return record().most; }
+
+std::uint32_t MessageQueue::size() const noexcept {
+  Record& queue = record();
+  // The other way round, a message that is put and taken in between would make it negative.
+  std::uint32_t gets = queue.gets.load(std::memory_order_acquire);
+  std::uint32_t size = queue.puts.load(std::memory_order_acquire) - gets;
+  return size > INT_MAX ? 0 : size;  // who put the last one was killed before it was counted
+}
+
+std::byte* MessageQueue::data(std::uint64_t& at, std::byte*& cached, const Ring& ring) {
+  if (at != ring.offset || !cached) {
+    std::span<std::byte> bytes = cell_->commons().bytes({ring.offset, ring.capacity});
+    at = ring.offset;
+    cached = bytes.data();
+  }
+  return cached;
+}
+
+// Put
+
+bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
+                           std::span<const Block> blocks) {
+  Record& queue = record();
+  std::uint64_t need = round_up(sizeof(Entry) + blocks.size_bytes() + payload.size());
+  bool was_empty = false;
+  {
+    os::RobustLock lock(cell_->header().mutex);
+    if (lock.owner_died) repair_puts(queue);
+    std::uint32_t puts = queue.puts.load(std::memory_order_relaxed);
+    if (queue.most && puts - queue.seen_gets >= queue.most) {
+      queue.seen_gets = queue.gets.load(std::memory_order_acquire);
+      if (puts - queue.seen_gets >= queue.most) return false;
+    }
+    Ring* to = &ring();
+    std::uint64_t tail = to->tail.load(std::memory_order_relaxed);
+    auto padding = [&] {  // the room that is left before the ring's end, if it is too small
+      std::uint64_t left = to->capacity - (tail & (to->capacity - 1));
+      return left < need ? left : 0;
+    };
+    if (tail + padding() + need - to->seen_head > to->capacity) {
+      to->seen_head = to->head.load(std::memory_order_acquire);
+      std::uint64_t used = tail - to->seen_head;
+      bool is_too_large = used == 0 && to->capacity > kKeptRing && need < kFirstRing;
+      if (is_too_large || tail + padding() + need - to->seen_head > to->capacity) {
+        move_to(queue, is_too_large ? kFirstRing : std::bit_ceil((used + need) * 2));
+        to = &ring();
+        tail = to->tail.load(std::memory_order_relaxed);
+      }
+    }
+    std::byte* bytes = data(put_at_, put_data_, *to);
+    std::uint64_t skipped = padding();
+    if (skipped) {
+      auto* skip = reinterpret_cast<std::uint32_t*>(bytes + (tail & (to->capacity - 1)));
+      *skip = kSkip;
+    }
+    auto& entry = *reinterpret_cast<Entry*>(bytes + ((tail + skipped) & (to->capacity - 1)));
+    entry.mark = kMark;
+    entry.form = form;
+    entry.length = static_cast<std::uint32_t>(payload.size());
+    entry.blocks = static_cast<std::uint32_t>(blocks.size());
+    entry.producer = cell_->commons().own_pid();
+    entry.number = puts;
+    entry.taker.store(0, std::memory_order_relaxed);
+    std::ranges::copy(blocks, entry.block_span().begin());
+    if (!payload.empty()) std::memcpy(entry.payload(), payload.data(), payload.size());
+    // Before it is there for others, who may release them at once.
+    for (Block block : blocks) cell_->commons().hand_over(block, Commons::kSession);
+    was_empty = queue.wants_bell.load(std::memory_order_relaxed) && size() == 0;
+    to->tail.store(tail + skipped + need, std::memory_order_release);
+    queue.puts.store(puts + 1, std::memory_order_release);
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
+    if (os::futex_wake(queue.puts, 1) > 0) queue.getters_asleep = 1;  // others may sleep, too
+  }
+  tell_bells(queue, was_empty, false);
+  return true;
+}
+
+// Under the cell's mutex, after somebody was killed who held it: a message that lies there counts.
+void MessageQueue::repair_puts(Record& queue) {
+  forget_old_ring(queue);
+  os::RobustLock getting(queue.get_mutex);
+  if (getting.owner_died) repair_gets(queue);
+  Ring& from = ring();
+  const std::byte* bytes = data(put_at_, put_data_, from);
+  std::uint32_t puts = queue.gets;
+  std::uint64_t tail = from.tail;
+  for (std::uint64_t head = from.head; head < tail;) {
+    std::uint64_t at = head & (from.capacity - 1);
+    const auto& entry = *reinterpret_cast<const Entry*>(bytes + at);
+    if (entry.mark == kSkip) {
+      head += from.capacity - at;
+      continue;
+    }
+    puts = entry.number + 1;
+    head += entry.size(from.capacity - at);
+  }
+  queue.puts = puts;
+}
+
+// The same for those who receive.
+void MessageQueue::repair_gets(Record& queue) {
+  if (!std::exchange(queue.is_taking, 0)) return;
+  Ring& from = ring();
+  std::uint64_t head = from.head;
+  const std::byte* bytes = cell_->commons().bytes({from.offset, from.capacity}).data();
+  if (head != from.tail &&
+      reinterpret_cast<const Entry*>(bytes + (head & (from.capacity - 1)))->mark == kSkip) {
+    head += from.capacity - (head & (from.capacity - 1));
+  }
+  std::uint32_t next = queue.puts;
+  if (head != from.tail) {
+    next = reinterpret_cast<const Entry*>(bytes + (head & (from.capacity - 1)))->number;
+  }
+  // Else it is there still.
+  if (next != queue.taken) ++queue.lost;
+  queue.gets = next;
+}
+
+// Of somebody who was killed as the messages had moved, or were about to.
+void MessageQueue::forget_old_ring(Record& queue) noexcept {
+  Ring& old = queue.rings[1 - (queue.current & 1)];
+  std::uint64_t offset = std::exchange(old.offset, 0);
+  if (offset) cell_->commons().release(offset);
+}
+
+// Under the cell's mutex: all messages go to a ring of that capacity.
+void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
+  Commons& commons = cell_->commons();
+  capacity = std::max(capacity, kFirstRing);
+  Block block = commons.allocate(capacity);
+  std::byte* to = commons.bytes(block).data();
+  os::RobustLock getting(queue.get_mutex);
+  Ring& from = ring();
+  Ring& other = queue.rings[1 - (queue.current & 1)];
+  const std::byte* bytes = commons.bytes({from.offset, from.capacity}).data();
+  std::uint64_t head = from.head.load(std::memory_order_acquire);
+  std::uint64_t used = from.tail.load(std::memory_order_relaxed) - head;
+  std::uint64_t at = head & (from.capacity - 1);
+  std::uint64_t first = std::min(used, from.capacity - at);
+  // What lies behind a skip at the end begins anew, as it will be read: skips travel as they are.
+  std::memcpy(to, bytes + at, first);
+  std::uint64_t length = first;
+  if (used > first) {
+    std::uint64_t entries = 0;  // the end of the last entry before the ring's end
+    while (entries < first) {
+      auto& entry = *reinterpret_cast<Entry*>(to + entries);
+      if (entry.mark == kSkip) break;
+      entries += entry.size(first - entries);
+    }
+    length = std::min(entries, first);
+    std::memcpy(to + length, bytes, used - first);
+    length += used - first;
+  }
+  commons.hand_over(block, Commons::kSession);
+  other.offset = block.offset;
+  other.capacity = capacity;
+  other.head = 0;
+  other.seen_head = 0;
+  other.seen_tail = length;
+  other.tail = length;
+  queue.current.store(1 - (queue.current & 1), std::memory_order_release);
+  forget_old_ring(queue);
+}
+
+// Get
+
+bool MessageQueue::try_get(Message& message) {
+  Record& queue = record();
+  if (queue.puts.load(std::memory_order_acquire) == queue.gets.load(std::memory_order_acquire)) {
+    return false;  // whoever puts something wakes, in any case
+  }
+  bool received = false;
+  bool was_full = false;
+  {
+    os::RobustLock lock(queue.get_mutex);
+    if (lock.owner_died) repair_gets(queue);
+    was_full = queue.wants_room_bell.load(std::memory_order_relaxed) && !has_room();
+    while (!received) {
+      Ring& from = ring();
+      std::uint64_t head = from.head.load(std::memory_order_relaxed);
+      if (head == from.seen_tail) {
+        from.seen_tail = from.tail.load(std::memory_order_acquire);
+        if (head == from.seen_tail) break;
+      }
+      std::byte* bytes = data(get_at_, get_data_, from);
+      std::uint64_t at = head & (from.capacity - 1);
+      if (*reinterpret_cast<std::uint32_t*>(bytes + at) == kSkip) {
+        from.head.store(head + from.capacity - at, std::memory_order_release);
+        continue;
+      }
+      auto& entry = *reinterpret_cast<Entry*>(bytes + at);
+      std::uint64_t length = entry.size(std::min(from.capacity - at, from.seen_tail - head));
+      received = receive(entry, message);
+      if (!received) ++queue.lost;
+      queue.taken = entry.number;
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      queue.is_taking = received;
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      std::uint32_t next = entry.number + 1;
+      from.head.store(head + length, std::memory_order_release);  // the entry may be overwritten
+      queue.gets.store(next, std::memory_order_release);
+      if (received) message.lost = std::exchange(queue.lost, 0);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      queue.is_taking = 0;
+    }
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (queue.putters_asleep.load(std::memory_order_relaxed) && queue.putters_asleep.exchange(0)) {
+    if (os::futex_wake(queue.gets, 1) > 0) queue.putters_asleep = 1;
+  }
+  tell_bells(queue, false, was_full);
+  return received;
+}
+
+// Under the getters' mutex: its content becomes this process's. False if a process was killed as it
+// did the same and it isn't whole any more.
+bool MessageQueue::receive(Entry& entry, Message& message) {
+  Commons& commons = cell_->commons();
+  if (entry.blocks > 0) {
+    Ticket taker = entry.taker;
+    bool is_whole = true;
+    for (Block block : entry.block_span()) {
+      is_whole &= !taker || commons.holder(block, taker) == Commons::Holder::kSession;
+    }
+    if (!is_whole) {
+      give_up(entry);
+      return false;
+    }
+    entry.taker = commons.ticket();
+    for (Block block : entry.block_span()) commons.take_over(block);
+  }
+  message.form = entry.form;
+  message.producer = entry.producer;
+  message.blocks.assign(entry.block_span().begin(), entry.block_span().end());
+  message.payload.assign(entry.payload(), entry.payload() + entry.length);
+  return true;
+}
+
+// What of it is still nobody's: what is the dead one's is released with all that it held.
+void MessageQueue::give_up(Entry& entry) {
+  Commons& commons = cell_->commons();
+  for (Block block : entry.block_span()) {
+    if (commons.holder(block, entry.taker) == Commons::Holder::kSession)
+      commons.release(block.offset);
+  }
+}
+
+// Waiting
+
+template <class Ready>
+base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
+                                base::Deadline deadline, Ready ready) {
+  static const bool can_spin = os::usable_cpus() > 1;
+  std::uint32_t spin = spin_us_.load(std::memory_order_relaxed);
+  if (spin == 0 && waits_.fetch_add(1, std::memory_order_relaxed) % kProbe == 0)
+    spin = kLongestSpin;
+  if (can_spin && spin > 0) {
+    auto end = base::Deadline::Clock::now() + std::chrono::microseconds(spin);
+    do {
+      for (int i = 0; i < 16; ++i) {
+        if (ready()) {
+          spin_us_.store(std::min(kLongestSpin, spin * 2), std::memory_order_relaxed);
+          return base::Waited::kReady;
+        }
+        os::pause();
+      }
+    } while (base::Deadline::Clock::now() < end);
+    spin_us_.store(spin > 2 ? spin / 2 : 0, std::memory_order_relaxed);
+  }
+  while (true) {
+    std::uint32_t seen = word.load(std::memory_order_acquire);
+    asleep.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (ready()) return base::Waited::kReady;
+    if (deadline.passed()) return base::Waited::kTimedOut;
+    base::Deadline until = base::Deadline::earlier(deadline, base::Deadline::after(kLookAgain));
+    if (os::futex_wait(word, seen, until) == base::Waited::kInterrupted) {
+      return base::Waited::kInterrupted;
+    }
+  }
+}
+
+base::Waited MessageQueue::wait_for_message(base::Deadline deadline) {
+  Record& queue = record();
+  return wait(queue.puts, queue.getters_asleep, deadline, [this] { return size() > 0; });
+}
+
+base::Waited MessageQueue::wait_for_room(base::Deadline deadline) {
+  Record& queue = record();
+  return wait(queue.gets, queue.putters_asleep, deadline, [this] { return has_room(); });
+}
+
+bool MessageQueue::task_done() {
+  Record& queue = record();
+  std::uint32_t done = queue.dones.load();
+  do {
+    if (done == queue.puts.load(std::memory_order_acquire)) return false;
+  } while (!queue.dones.compare_exchange_weak(done, done + 1));
+  if (unfinished() == 0 && queue.joiners_asleep.exchange(0)) os::futex_wake(queue.dones, INT_MAX);
+  return true;
+}
+
+std::uint32_t MessageQueue::unfinished() const noexcept {
+  Record& queue = record();
+  std::uint32_t dones = queue.dones.load(std::memory_order_acquire);
+  return queue.puts.load(std::memory_order_acquire) - dones;
+}
+
+base::Waited MessageQueue::wait_for_all_done(base::Deadline deadline) {
+  Record& queue = record();
+  return wait(queue.dones, queue.joiners_asleep, deadline, [this] { return unfinished() == 0; });
+}
+
+// The bells
+
+bool MessageQueue::has_room() const noexcept {
+  Record& queue = record();
+  return !queue.most || size() < queue.most;
+}
+
+int MessageQueue::bell() {
+  Record& queue = record();
+  if (!queue.wants_bell.exchange(1) && size() > 0) os::ring(bell_);
+  return bell_.get();
+}
+
+int MessageQueue::room_bell() {
+  Record& queue = record();
+  if (!queue.wants_room_bell.exchange(1) && has_room()) os::ring(room_bell_);
+  return room_bell_.get();
+}
+
+// What was rung for in between may be answered with it: hence the second look.
+void MessageQueue::tell_bells(Record& queue, bool was_empty, bool was_full) {
+  if (queue.wants_bell.load(std::memory_order_relaxed)) {
+    if (was_empty && size() > 0) os::ring(bell_);
+    if (size() == 0) {
+      os::answer(bell_);
+      if (size() > 0) os::ring(bell_);
+    }
+  }
+  if (queue.wants_room_bell.load(std::memory_order_relaxed)) {
+    if (was_full && has_room()) os::ring(room_bell_);
+    if (!has_room()) {
+      os::answer(room_bell_);
+      if (has_room()) os::ring(room_bell_);
+    }
+  }
+}
+
+// The end of the queue: what nobody has received goes with it.
+void MessageQueue::end(Arena& arena, CellHeader& header) {
+  auto at = reinterpret_cast<std::uintptr_t>(&header) + sizeof(CellHeader);
+  auto& queue = *reinterpret_cast<Record*>((at + 63) & ~std::uintptr_t{63});
+  auto release = [&](std::uint64_t offset) {
+    try {
+      arena.release(offset);
+    } catch (const std::runtime_error&) {  // whoever began this was killed
+    }
+  };
+  auto release_messages = [&](Ring& ring) {
+    std::byte* bytes = arena.bytes({ring.offset, ring.capacity}).data();
+    for (std::uint64_t head = ring.head, tail = ring.tail; head < tail;) {
+      std::uint64_t at_byte = head & (ring.capacity - 1);
+      auto& entry = *reinterpret_cast<Entry*>(bytes + at_byte);
+      if (entry.mark == kSkip) {
+        head += ring.capacity - at_byte;
+        continue;
+      }
+      std::uint64_t size = entry.size(tail - head);
+      for (Block block : entry.block_span()) {
+        if (!entry.taker) release(block.offset);
+      }
+      head += size;
+      ring.head = head;
+    }
+  };
+  for (Ring& ring : queue.rings) {
+    std::uint64_t offset = ring.offset;
+    if (!offset) continue;
+    if (&ring == &queue.rings[queue.current & 1]) {
+      try {
+        release_messages(ring);
+      } catch (const std::runtime_error&) {
+      }
+    }
+    ring.offset = 0;
+    release(offset);
+  }
+}
+
+}  // namespace procession::shm
