@@ -5,6 +5,7 @@
 #include "arena_buffer.hpp"
 #include "base/error.hpp"
 #include "child_entry.hpp"
+#include "connection.hpp"
 #include "dict_snapshot.hpp"
 #include "future.hpp"
 #include "os/cpu.hpp"
@@ -45,6 +46,7 @@ NB_MODULE(_engine, module) {
   procession::bindings::bind_child_entry(module);
   procession::bindings::bind_dict_snapshot(module);
   procession::bindings::bind_arena_buffer(module);
+  procession::bindings::bind_connection(module);
   procession::bindings::bind_future(module);
   procession::bindings::bind_pool_core(module);
   procession::bindings::bind_pool_view(module);

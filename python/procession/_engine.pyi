@@ -2,7 +2,7 @@
 """procession's engine: processes, made and watched natively."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 from typing_extensions import Buffer
 
@@ -55,6 +55,58 @@ class Child:
 
     def take_failure(self) -> bytes | None:
         """What the child reported before it ended, once."""
+
+class ConnectionBase:
+    """A connection's input and output; procession.connection makes a Connection of it."""
+
+    _handle: int | None
+    _readable: bool
+    _writable: bool
+    def __init__(
+        self, handle: SupportsIndex, readable: bool = True, writable: bool = True
+    ) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def readable(self) -> bool: ...
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def _has_begun(self) -> bool:
+        """Whether it holds a part of a message."""
+
+    def send(self, obj: Any, /) -> None:
+        """Send a (picklable) object."""
+
+    def recv(self) -> Any:
+        """Receive an object."""
+
+    def send_bytes(self, buf: Buffer, offset: int = 0, size: int | None = None) -> None:
+        """Send `size` bytes of a bytes-like object, from `offset` on."""
+
+    def recv_bytes(self, maxlength: int | None = None) -> bytes:
+        """Receive a message of bytes; OSError if it is longer than `maxlength`."""
+
+    def recv_bytes_into(self, buf: Buffer, offset: int = 0) -> int:
+        """Receive a message of bytes into a writable buffer from `offset` on; return its size."""
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Whether there is anything to receive, at the latest after `timeout` seconds."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+    def close(self) -> None:
+        """Close the connection. May be called again."""
+
+    def _close(self) -> None: ...
+    def _dumps(self, obj: Any, /) -> Buffer: ...
+    def _try_recv(self) -> tuple[Any] | None: ...
+    def _try_send(self, data: Buffer, /) -> bool: ...
+    def _try_finish(self) -> bool: ...
+
+def pipe(duplex: bool) -> tuple[int, int]:
+    """Two connected descriptors; of a simplex pipe the first one reads."""
 
 class FutureBase:
     """A future's fields; procession.executor makes a Future of it."""

@@ -2,8 +2,8 @@
 """Puts the engine under programs that import multiprocessing and know nothing of procession.
 
 What is replaced is how the standard's process classes start: every subclass, whenever it was
-made, gets there; and the executor and Pool, for who looks them up from now on. Nothing public is
-added to multiprocessing.
+made, gets there; and the executor, pools, pipes, locks and queues, for who looks them up from now
+on. Nothing public is added to multiprocessing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Classes:
         if self.ours not in sys.modules:
             __import__(self.ours)
         ours = sys.modules[self.ours].__dict__
-        if all(name in ours for name in self.names):
+        if not self.originals and all(name in ours for name in self.names):
             standard = vars(sys.modules[self.places[0]])
             self.originals = {name: standard[name] for name in self.names}
             self.put({name: ours[name] for name in self.names})
@@ -67,6 +67,7 @@ _classes = (
         ("concurrent.futures",),
     ),
     _Classes(("Pool",), "multiprocessing.pool", "procession.pool"),
+    _Classes(("Pipe",), "multiprocessing.connection", "procession.connection"),  # a function
     _Classes(
         ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier"),
         "multiprocessing.synchronize",

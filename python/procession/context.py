@@ -100,6 +100,12 @@ class _Context(BaseContext):
         except KeyError:
             raise ValueError(f"cannot find context for {method!r}") from None
 
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
+        """Return two connected connections; see procession.connection."""
+        from .connection import Pipe
+
+        return Pipe(duplex)
+
     def Pool(  # noqa: N802
         self,
         processes: int | None = None,

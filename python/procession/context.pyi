@@ -15,7 +15,7 @@ from multiprocessing.context import (
 from os import PathLike
 from typing import Any, ClassVar, Literal, TypeAlias, overload
 
-from . import pool, popen_fork, popen_forkserver, popen_spawn_posix, process
+from . import connection, pool, popen_fork, popen_forkserver, popen_spawn_posix, process
 
 __all__: tuple[str, ...] = ()
 
@@ -60,6 +60,7 @@ class _Context(BaseContext):
     def get_context(self, method: Literal["forkserver"]) -> ForkServerContext: ...
     @overload
     def get_context(self, method: str | None = None) -> _ConcreteContext: ...
+    def Pipe(self, duplex: bool = True) -> tuple[connection.Connection, connection.Connection]: ...
     def Pool(
         self,
         processes: int | None = None,

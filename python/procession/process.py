@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Process objects: multiprocessing.process's, with the exception that ended them."""
+"""Process objects: multiprocessing.process's, with the exception that ended them and ajoin()."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"
 
 
 class BaseProcess(_standard.BaseProcess):
-    """A process; everything as in the standard library, and `exception()`."""
+    """A process; everything as in the standard library, `exception()` and `ajoin()`."""
 
     _failure: BaseException | None = None
 
@@ -33,6 +33,15 @@ class BaseProcess(_standard.BaseProcess):
         if self._failure is None and popen.poll() is not None:
             self._failure = popen.take_failure()
         return self._failure
+
+    async def ajoin(self, timeout: float | None = None) -> None:
+        """Wait for the process's end, at most `timeout` seconds, from within asyncio."""
+        self.join(0)  # which says what is wrong, if anything is
+        if self.exitcode is None:
+            from . import readiness
+
+            await readiness.readable(self.sentinel, timeout)
+            self.join(0)
 
 
 def _after_fork_in_child() -> None:

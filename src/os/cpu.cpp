@@ -49,11 +49,6 @@ class Affinity {
   int count_ = 0;
 };
 
-int cpus_of_affinity() {
-  int count = Affinity().count();
-  return count > 0 ? count : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-}
-
 // "max 100000" or "150000 100000".
 double quota_v2(const std::string& folder) {
   std::ifstream file(folder + "/cpu.max");
@@ -94,8 +89,13 @@ double cgroup_quota() {
 
 }  // namespace
 
+int affine_cpus() {
+  int count = Affinity().count();
+  return count > 0 ? count : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
 int usable_cpus() {
-  int cpus = cpus_of_affinity();
+  int cpus = affine_cpus();
   double quota = cgroup_quota();
   if (quota < cpus) cpus = static_cast<int>(std::ceil(quota));
   return std::max(1, cpus);

@@ -8,6 +8,9 @@ namespace procession::os {
 // rounded up; at least 1.
 int usable_cpus();
 
+// The CPUs of this thread's affinity mask alone, which costs one system call; at least 1.
+int affine_cpus();
+
 // The CPU that this thread runs on, at the moment.
 int current_cpu() noexcept;
 

@@ -7,8 +7,10 @@
 
 namespace procession::os {
 
-base::Waited wait_readable(int fd, base::Deadline deadline) {
-  pollfd entry{fd, POLLIN, 0};
+namespace {
+
+base::Waited wait(int fd, short events, base::Deadline deadline) {
+  pollfd entry{fd, events, 0};
   while (true) {
     int ready = ::poll(&entry, 1, deadline.remaining_ms());
     if (ready > 0) return base::Waited::kReady;
@@ -16,6 +18,17 @@ base::Waited wait_readable(int fd, base::Deadline deadline) {
     if (ready < 0) base::throw_os_error(errno, "poll");
     if (deadline.passed()) return base::Waited::kTimedOut;
   }
+}
+
+}  // namespace
+
+base::Waited wait_readable(int fd, base::Deadline deadline) { return wait(fd, POLLIN, deadline); }
+
+base::Waited wait_writable(int fd, base::Deadline deadline) { return wait(fd, POLLOUT, deadline); }
+
+bool is_readable(int fd) noexcept {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, 0) > 0;
 }
 
 bool reader_is_gone(int fd) noexcept {

@@ -169,17 +169,17 @@ MODULE = """
 
 
 class Suite:
-    """CPython's tests of one start method, and an environment with procession under them."""
+    """Some of CPython's tests by a start method, and an environment with procession under them."""
 
-    def __init__(self, programs: Programs, method: str) -> None:
+    def __init__(self, programs: Programs, method: str, wanted: str = WANTED) -> None:
+        self.wanted = wanted
         if importlib.util.find_spec("test") is None or importlib.util.find_spec(SUITE) is None:
             pytest.fail("CPython's test package is missing (Debian: libpython3.X-testsuite)")
         self.programs = programs
         self.python = make_venv(programs.cwd / "venv", programs)
         text = "import sysconfig; print(sysconfig.get_path('purelib'), end='')"
-        packages = Path(programs.run([self.python, "-c", text]).stdout)
-        (packages / "pool_witness.py").write_text(textwrap.dedent(WITNESS))
-        (packages / "procession-pools.pth").write_text("import pool_witness\n")
+        self.packages = packages = Path(programs.run([self.python, "-c", text]).stdout)
+        self.witness("pool_witness", WITNESS)
         # Not every Python has the modules of the methods; in the runner's eyes it is in a package.
         (packages / "cpython").mkdir()
         module = textwrap.dedent(MODULE).format(method=method)
@@ -189,9 +189,14 @@ class Suite:
         self.log = programs.cwd / "log"
         self.log.touch()
 
+    def witness(self, name: str, text: str) -> None:
+        """Have each interpreter import a module once procession is installed."""
+        (self.packages / f"{name}.py").write_text(textwrap.dedent(text))
+        (self.packages / f"procession-{name}.pth").write_text(f"import {name}\n")
+
     def names(self) -> list[str]:
-        """The tests of pools."""
-        ended = self.programs.run([self.python, self.runner, "cpython.pools", WANTED, "-"])
+        """The tests wanted."""
+        ended = self.programs.run([self.python, self.runner, "cpython.pools", self.wanted, "-"])
         assert ended.returncode == 0, ended.shown()
         return [short(name) for name in ended.stdout.split()]
 

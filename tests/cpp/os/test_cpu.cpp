@@ -10,7 +10,8 @@ namespace {
 
 TEST(Cpu, ThereIsAtLeastOne) {
   EXPECT_GE(usable_cpus(), 1);
-  EXPECT_LE(usable_cpus(), ::sysconf(_SC_NPROCESSORS_CONF));
+  EXPECT_LE(usable_cpus(), affine_cpus());
+  EXPECT_LE(affine_cpus(), ::sysconf(_SC_NPROCESSORS_CONF));
 }
 
 TEST(Cpu, TheCurrentOneIsOneOfThem) {

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connection.hpp"
+
+#include <climits>
+#include <cstring>
+#include <utility>
+
+#include "connection_io.hpp"
+#include "os/fd.hpp"
+#include "os/poll.hpp"
+
+namespace nb = nanobind;
+
+namespace procession::bindings {
+
+namespace {
+
+struct ConnectionObject {
+  PyObject_HEAD Connection state;
+};
+
+Connection& connection_of(PyObject* self) {
+  return reinterpret_cast<ConnectionObject*>(self)->state;
+}
+
+// A view of a buffer, released at its end.
+class View {
+ public:
+  View() = default;
+  ~View() {
+    if (buffer_.obj) PyBuffer_Release(&buffer_);
+  }
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+
+  bool of(PyObject* object) { return PyObject_GetBuffer(object, &buffer_, PyBUF_SIMPLE) == 0; }
+  bool of_writable(PyObject* object) { return PyArg_Parse(object, "w*", &buffer_) != 0; }
+  std::span<std::byte> bytes() const noexcept {
+    return {static_cast<std::byte*>(buffer_.buf), static_cast<std::size_t>(buffer_.len)};
+  }
+
+ private:
+  Py_buffer buffer_{};
+};
+
+// --- methods
+
+int init(PyObject* self, PyObject* args, PyObject* keywords) {
+  static const char* names[] = {"handle", "readable", "writable", nullptr};
+  PyObject* handle = nullptr;
+  int readable = 1;
+  int writable = 1;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|pp:Connection", const_cast<char**>(names),
+                                   &handle, &readable, &writable)) {
+    return -1;
+  }
+  PyObject* number = PyNumber_Index(handle);
+  if (!number) return -1;
+  long fd = PyLong_AsLong(number);
+  Py_DECREF(number);
+  if (fd == -1 && PyErr_Occurred()) return -1;
+  if (fd < 0 || fd > INT_MAX) {
+    PyErr_SetString(PyExc_ValueError, "invalid handle");
+    return -1;
+  }
+  if (!readable && !writable) {
+    PyErr_SetString(PyExc_ValueError, "at least one of `readable` and `writable` must be True");
+    return -1;
+  }
+  Connection& connection = connection_of(self);
+  close_fd(connection);
+  connection.end = {static_cast<int>(fd), os::stream_kind(static_cast<int>(fd))};
+  connection.readable = readable != 0;
+  connection.writable = writable != 0;
+  return 0;
+}
+
+PyObject* send_object(PyObject* self, PyObject* object) {
+  Connection& connection = connection_of(self);
+  if (!check_writable(connection)) return nullptr;
+  PyObject* data = pickled(object);
+  if (!data) return nullptr;
+  View view;
+  bool sent = view.of(data) && check_open(connection) && send(connection, view.bytes());
+  Py_DECREF(data);
+  return sent ? Py_NewRef(Py_None) : nullptr;
+}
+
+PyObject* recv_object(PyObject* self, PyObject*) {
+  Connection& connection = connection_of(self);
+  if (!check_readable(connection)) return nullptr;
+  Message message;
+  return receive(connection, message) ? unpickled(std::move(message)) : nullptr;
+}
+
+PyObject* send_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
+  static const char* names[] = {"buf", "offset", "size", nullptr};
+  PyObject* object = nullptr;
+  Py_ssize_t offset = 0;
+  PyObject* size_object = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|nO:send_bytes", const_cast<char**>(names),
+                                   &object, &offset, &size_object)) {
+    return nullptr;
+  }
+  Connection& connection = connection_of(self);
+  View view;
+  if (!check_writable(connection) || !view.of(object)) return nullptr;
+  auto length = static_cast<Py_ssize_t>(view.bytes().size());
+  const char* wrong = offset < 0        ? "offset is negative"
+                      : length < offset ? "buffer length < offset"
+                                        : nullptr;
+  Py_ssize_t size = length - offset;
+  if (!wrong && size_object != Py_None) {
+    size = PyNumber_AsSsize_t(size_object, PyExc_OverflowError);
+    if (size == -1 && PyErr_Occurred()) return nullptr;
+    wrong = size < 0                 ? "size is negative"
+            : size > length - offset ? "buffer length < offset + size"
+                                     : nullptr;
+  }
+  if (wrong) {
+    PyErr_SetString(PyExc_ValueError, wrong);
+    return nullptr;
+  }
+  auto body =
+      view.bytes().subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(size));
+  return send(connection, body) ? Py_NewRef(Py_None) : nullptr;
+}
+
+PyObject* recv_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
+  static const char* names[] = {"maxlength", nullptr};
+  PyObject* limit = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O:recv_bytes", const_cast<char**>(names),
+                                   &limit)) {
+    return nullptr;
+  }
+  Connection& connection = connection_of(self);
+  if (!check_readable(connection)) return nullptr;
+  Py_ssize_t longest = -1;
+  if (limit != Py_None) {
+    longest = PyNumber_AsSsize_t(limit, nullptr);
+    if (longest == -1 && PyErr_Occurred()) return nullptr;
+    if (longest < 0) {
+      PyErr_SetString(PyExc_ValueError, "negative maxlength");
+      return nullptr;
+    }
+  }
+  Message message;
+  return receive(connection, message, longest) ? to_bytes(std::move(message)) : nullptr;
+}
+
+PyObject* raise_too_short(Message message) {
+  static PyObject* const type = attribute("multiprocessing.context", "BufferTooShort");
+  nb::object bytes = nb::steal(to_bytes(std::move(message)));
+  if (!type || !bytes.is_valid()) return nullptr;
+  nb::object error = nb::steal(PyObject_CallOneArg(type, bytes.ptr()));
+  if (error.is_valid()) PyErr_SetObject(type, error.ptr());
+  return nullptr;
+}
+
+PyObject* recv_bytes_into(PyObject* self, PyObject* args, PyObject* keywords) {
+  static const char* names[] = {"buf", "offset", nullptr};
+  PyObject* object = nullptr;
+  Py_ssize_t offset = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|n:recv_bytes_into", const_cast<char**>(names),
+                                   &object, &offset)) {
+    return nullptr;
+  }
+  Connection& connection = connection_of(self);
+  View view;
+  if (!check_readable(connection) || !view.of_writable(object)) return nullptr;
+  if (offset < 0 || static_cast<std::size_t>(offset) > view.bytes().size()) {
+    PyErr_SetString(PyExc_ValueError, offset < 0 ? "negative offset" : "offset too large");
+    return nullptr;
+  }
+  Message message;
+  if (!receive(connection, message)) return nullptr;
+  std::span<std::byte> room = view.bytes().subspan(static_cast<std::size_t>(offset));
+  auto size = static_cast<std::size_t>(message.size);
+  if (size > room.size()) return raise_too_short(std::move(message));
+  if (size > 0) std::memcpy(room.data(), PyBytes_AS_STRING(message.bytes.ptr()), size);
+  return PyLong_FromSize_t(size);
+}
+
+PyObject* poll(PyObject* self, PyObject* args, PyObject* keywords) {
+  static const char* names[] = {"timeout", nullptr};
+  PyObject* timeout = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O:poll", const_cast<char**>(names),
+                                   &timeout)) {
+    return nullptr;
+  }
+  Connection& connection = connection_of(self);
+  if (!check_readable(connection)) return nullptr;
+  double seconds = 0;
+  if (timeout && timeout != Py_None) {
+    seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) return nullptr;
+  }
+  if (os::is_readable(connection.end.fd)) Py_RETURN_TRUE;
+  if (timeout != Py_None && !(seconds > 0)) Py_RETURN_FALSE;
+  auto deadline = timeout == Py_None
+                      ? base::Deadline::never()
+                      : base::Deadline::after(std::chrono::duration<double>(seconds));
+  Ready ready = wait_readable(connection, deadline);
+  return ready == Ready::kFailed ? nullptr : PyBool_FromLong(ready == Ready::kYes);
+}
+
+PyObject* fileno(PyObject* self, PyObject*) {
+  Connection& connection = connection_of(self);
+  return check_open(connection) ? PyLong_FromLong(connection.end.fd) : nullptr;
+}
+
+PyObject* close(PyObject* self, PyObject*) {
+  close_fd(connection_of(self));
+  Py_RETURN_NONE;
+}
+
+// --- for event loops: nothing here waits
+
+PyObject* try_recv_object(PyObject* self, PyObject*) {
+  Connection& connection = connection_of(self);
+  if (!check_readable(connection)) return nullptr;
+  Message message;
+  Got got = try_receive(connection, -1, message);
+  if (got == Got::kNothing) Py_RETURN_NONE;
+  PyObject* object = got == Got::kMessage ? unpickled(std::move(message)) : nullptr;
+  if (!object) return nullptr;
+  PyObject* found = PyTuple_Pack(1, object);
+  Py_DECREF(object);
+  return found;
+}
+
+PyObject* dumps(PyObject* self, PyObject* object) {
+  return check_writable(connection_of(self)) ? pickled(object) : nullptr;
+}
+
+PyObject* truth_of(Sent sent) {
+  return sent == Sent::kFailed ? nullptr : PyBool_FromLong(sent == Sent::kAll);
+}
+
+PyObject* try_finish_message(PyObject* self, PyObject*) {
+  Connection& connection = connection_of(self);
+  return check_writable(connection) ? truth_of(try_finish(connection)) : nullptr;
+}
+
+PyObject* try_send_bytes(PyObject* self, PyObject* data) {
+  Connection& connection = connection_of(self);
+  View view;
+  if (!check_writable(connection) || !view.of(data)) return nullptr;
+  return truth_of(try_send(connection, view.bytes()));
+}
+
+// --- attributes, as the standard's methods read and write them
+
+PyObject* get_handle(PyObject* self, void*) {
+  int fd = connection_of(self).end.fd;
+  return fd < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(fd);
+}
+
+// Whoever takes or gives a descriptor by this answers for the old one.
+int set_handle(PyObject* self, PyObject* value, void*) {
+  int fd = -1;
+  if (value && value != Py_None) {
+    fd = PyObject_AsFileDescriptor(value);
+    if (fd < 0) return -1;
+  }
+  Connection& connection = connection_of(self);
+  connection.end = {fd, fd < 0 ? os::StreamKind::kOther : os::stream_kind(fd)};
+  drop_incoming(connection);
+  connection.unfinished.reset();
+  return 0;
+}
+
+template <bool Connection::*flag>
+PyObject* get_flag(PyObject* self, void*) {
+  return PyBool_FromLong(connection_of(self).*flag);
+}
+
+template <bool Connection::*flag>
+int set_flag(PyObject* self, PyObject* value, void*) {
+  int truth = value ? PyObject_IsTrue(value) : 0;
+  if (truth >= 0) connection_of(self).*flag = truth != 0;
+  return truth < 0 ? -1 : 0;
+}
+
+PyObject* get_closed(PyObject* self, void*) {
+  return PyBool_FromLong(connection_of(self).end.fd < 0);
+}
+
+PyObject* get_has_begun(PyObject* self, void*) {
+  const Connection& connection = connection_of(self);
+  return PyBool_FromLong(connection.incoming.has_begun() || connection.unfinished.has_value());
+}
+
+// --- the type
+
+PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self) new (&connection_of(self)) Connection();
+  return self;
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+// Stands in for the standard's __del__, which would close the descriptor by itself.
+void finalize(PyObject* self) { close_fd(connection_of(self)); }
+
+void dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  close_fd(connection_of(self));
+  connection_of(self).~Connection();
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+template <class Function>
+PyCFunction method(Function function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"send", &send_object, METH_O, "Send a (picklable) object."},
+    {"recv", &recv_object, METH_NOARGS, "Receive an object."},
+    {"send_bytes", method(&send_bytes), METH_VARARGS | METH_KEYWORDS,
+     "Send `size` bytes of a bytes-like object, from `offset` on."},
+    {"recv_bytes", method(&recv_bytes), METH_VARARGS | METH_KEYWORDS,
+     "Receive a message of bytes; OSError if it is longer than `maxlength`."},
+    {"recv_bytes_into", method(&recv_bytes_into), METH_VARARGS | METH_KEYWORDS,
+     "Receive a message of bytes into a writable buffer from `offset` on; return its size."},
+    {"poll", method(&poll), METH_VARARGS | METH_KEYWORDS,
+     "Whether there is anything to receive, at the latest after `timeout` seconds (None: never)."},
+    {"fileno", &fileno, METH_NOARGS, "The descriptor."},
+    {"close", &close, METH_NOARGS, "Close the connection. May be called again."},
+    {"_close", &close, METH_NOARGS, nullptr},
+    {"_dumps", &dumps, METH_O, "What `send` would send, for `_try_send`."},
+    {"_try_recv", &try_recv_object, METH_NOARGS,
+     "A received object in a tuple of one, or None if no message has arrived in full."},
+    {"_try_send", &try_send_bytes, METH_O,
+     "False if nothing of a message could be sent; else `_try_finish` may have to follow."},
+    {"_try_finish", &try_finish_message, METH_NOARGS,
+     "Whether all has been sent of a message that had begun."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyGetSetDef attributes[] = {
+    {"closed", &get_closed, nullptr, "Whether the connection is closed.", nullptr},
+    {"readable", &get_flag<&Connection::readable>, nullptr, "Whether it can receive.", nullptr},
+    {"writable", &get_flag<&Connection::writable>, nullptr, "Whether it can send.", nullptr},
+    {"_handle", &get_handle, &set_handle, nullptr, nullptr},
+    {"_readable", &get_flag<&Connection::readable>, &set_flag<&Connection::readable>, nullptr,
+     nullptr},
+    {"_writable", &get_flag<&Connection::writable>, &set_flag<&Connection::writable>, nullptr,
+     nullptr},
+    {"_has_begun", &get_has_begun, nullptr, "Whether it holds a part of a message.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("A connection; procession.connection makes a Connection of it.")},
+    {Py_tp_new, reinterpret_cast<void*>(&make)},
+    {Py_tp_init, reinterpret_cast<void*>(&init)},
+    {Py_tp_traverse, reinterpret_cast<void*>(&traverse)},
+    {Py_tp_finalize, reinterpret_cast<void*>(&finalize)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, attributes},
+    {0, nullptr}};
+
+PyType_Spec spec = {"procession._engine.ConnectionBase", sizeof(ConnectionObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+
+nb::tuple pair(std::pair<os::Fd, os::Fd> ends) {
+  nb::object first = nb::steal(PyLong_FromLong(ends.first.get()));
+  nb::object second = nb::steal(PyLong_FromLong(ends.second.get()));
+  nb::tuple both = nb::make_tuple(first, second);
+  (void)ends.first.release();
+  (void)ends.second.release();
+  return both;
+}
+
+}  // namespace
+
+void bind_connection(nb::module_& module) {
+  PyObject* type = PyType_FromSpec(&spec);
+  if (!type) throw nb::python_error();
+  module.attr("ConnectionBase") = nb::steal(type);
+  module.def(
+      "pipe", [](bool duplex) { return pair(duplex ? os::socket_pair() : os::pipe_pair()); },
+      nb::arg("duplex"), "Two connected descriptors; of a simplex pipe the first one reads.");
+}
+
+}  // namespace procession::bindings

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// bindings/connection_io: a connection's messages as Python has them: received, sent, waited for.
+//
+// All of it is guarded by the GIL, which is given up to wait, and only for that: a step that doesn't
+// block costs less than to give it up. Waits run signals' handlers (PEP 475). What goes wrong is a
+// Python exception that is set.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <optional>
+
+#include "base/deadline.hpp"
+#include "channel/patience.hpp"
+#include "channel/stream.hpp"
+
+namespace procession::bindings {
+
+struct Connection {
+  channel::StreamEnd end;  // which it owns
+  bool readable = true;
+  bool writable = true;
+  channel::Incoming incoming;
+  PyObject* body = nullptr;  // bytes: the room for what comes in
+  std::optional<channel::Outgoing> unfinished;
+  channel::Patience patience;
+  channel::Patience patience_to_send;
+};
+
+// Bytes that begin with a message.
+struct Message {
+  nanobind::object bytes;
+  Py_ssize_t size = 0;
+
+  bool has_slack() const { return PyBytes_GET_SIZE(bytes.ptr()) != size; }
+};
+
+// False, with OSError set, if it is closed or goes the other way.
+bool check_open(const Connection& connection);
+bool check_readable(const Connection& connection);
+bool check_writable(const Connection& connection);
+
+// Forgets what has come of a message.
+void drop_incoming(Connection& connection);
+
+void close_fd(Connection& connection);
+
+enum class Ready { kYes, kTimedOut, kFailed };
+
+Ready wait_readable(Connection& connection, base::Deadline deadline);
+
+enum class Got { kMessage, kNothing, kFailed };
+
+// Gets a message of at most `longest` bytes (-1: of any) on, without blocking. kNothing as well if
+// that takes long.
+Got try_receive(Connection& connection, Py_ssize_t longest, Message& message);
+
+bool receive(Connection& connection, Message& message, Py_ssize_t longest = -1);
+
+enum class Sent { kAll, kNotAll, kFailed };
+
+// Without blocking: what is left of a message that had begun.
+Sent try_finish(Connection& connection);
+
+// The same, and then a message. kNotAll: nothing of it has gone. What is left of it once a part has
+// gone is kept, for `try_finish`.
+Sent try_send(Connection& connection, base::BytesView body);
+
+bool send(Connection& connection, base::BytesView body);
+
+// New references, or null.
+PyObject* to_bytes(Message message);
+PyObject* pickled(PyObject* object);  // bytes, or a buffer of them
+PyObject* unpickled(Message message);
+PyObject* attribute(const char* module, const char* name);
+
+}  // namespace procession::bindings
