@@ -26,6 +26,8 @@ constexpr std::uint64_t kMostUnits = 64;  // of a cell
 // How long a process whose main thread has ended may take to end itself.
 constexpr int kLastBreathMs = 1000;
 
+constexpr int kForksToSweep = 64;
+
 constexpr std::uint32_t kEnding = 0x80000000;  // in a cell's kind: nobody refers to it any more
 
 using EndOfCell = void (*)(Arena&, CellHeader&);
@@ -125,6 +127,7 @@ void Commons::adopt(os::Fd roster_memory, os::Fd arena_memory) {
 Commons::Commons(os::Fd roster_memory, os::Fd arena_memory, bool is_new)
     : roster_memory_(std::move(roster_memory)),
       arena_memory_(std::move(arena_memory)),
+      arena_fd_(arena_memory_.get()),
       mapping_(roster_memory_) {
   static_assert(sizeof(Header) <= kPlacesAt && sizeof(Place) == 128);
   static_assert(sizeof(CellHeader) == 184 && offsetof(CellHeader, references) == 56);
@@ -165,7 +168,10 @@ CellHeader& Commons::cell_at(std::uint64_t offset) const noexcept {
 Ticket Commons::ticket() {
   if (Ticket mine = ticket_.load(std::memory_order_relaxed)) return mine;
   std::lock_guard lock(mutex_);
-  if (!ticket_) take_place();
+  if (!ticket_) {
+    take_place();
+    bury_the_dead();
+  }
   return ticket_;
 }
 
@@ -249,6 +255,11 @@ void Commons::sweep() {
   std::lock_guard lock(mutex_);
   if (!ticket_) return;
   settle_drops();
+  bury_the_dead();
+}
+
+// Under mutex_, with a ticket.
+void Commons::bury_the_dead() {
   std::uint32_t places = header().places.load(std::memory_order_acquire);
   for (std::uint32_t index = 1; index < places; ++index) {
     Place& theirs = place(index);
@@ -427,7 +438,7 @@ void Commons::on_end(CellKind kind, void (*end)(Arena&, CellHeader&)) {
 // Under mutex_, with a ticket.
 Arena& Commons::arena() {
   if (!arena_) {
-    arena_.emplace(os::duplicate(arena_memory_.get()), static_cast<int>(ticket_ & kPlaceMask));
+    arena_.emplace(std::move(arena_memory_), static_cast<int>(ticket_ & kPlaceMask));
   }
   return *arena_;
 }
@@ -435,7 +446,12 @@ Arena& Commons::arena() {
 Block Commons::allocate(std::size_t size) {
   ticket();
   std::lock_guard lock(mutex_);
-  return arena().allocate(size);
+  try {
+    return arena().allocate(size);
+  } catch (const base::OsError&) {  // there may be what the dead have left
+    bury_the_dead();
+    return arena().allocate(size);
+  }
 }
 
 std::span<std::byte> Commons::bytes(Block block) {
@@ -516,7 +532,10 @@ void Commons::after_clone(bool in_child) {
 void Commons::before_fork() {
   Commons& commons = *the_commons.load();
   commons.mutex_.lock();
-  if (commons.ticket_) commons.place(commons.ticket_).forks.fetch_add(1);
+  if (!commons.ticket_) return;
+  // Copies take places, whoever it is that waits for their end.
+  if (commons.place(commons.ticket_).forks.fetch_add(1) % kForksToSweep == 0)
+    commons.bury_the_dead();
 }
 
 void Commons::after_fork_in_parent() { the_commons.load()->mutex_.unlock(); }

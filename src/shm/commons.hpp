@@ -49,7 +49,15 @@ inline constexpr std::chrono::milliseconds kLookAgain{500};
 inline constexpr std::chrono::milliseconds kLookSoon{20};
 
 // What a cell is for. Of a dead cell, kNone.
-enum class CellKind : std::uint32_t { kNone = 0, kSemLock, kCondition, kEvent, kQueue, kBytes };
+enum class CellKind : std::uint32_t {
+  kNone = 0,
+  kSemLock,
+  kCondition,
+  kEvent,
+  kQueue,
+  kBytes,
+  kBarrier,
+};
 
 // The beginning of each cell. What follows it is its kind's own, zero at first.
 struct CellHeader {
@@ -94,10 +102,19 @@ class Cell {
   // From now on it is there until the session ends: its name is on its way to somebody.
   void keep() noexcept;
 
+  // What this process knows of how it uses a lock, whichever of its objects are that lock.
+  struct Hold {
+    std::atomic<int> count{0};
+    std::atomic<Ticket> by{0};              // the process that counted: a forked copy holds nothing
+    std::atomic<std::uintptr_t> thread{0};  // that acquired it last, of this process
+  };
+  Hold& hold() noexcept { return hold_; }
+
  private:
   Commons& commons_;
   CellHeader& header_;
   std::uint64_t offset_;
+  Hold hold_;
 };
 
 class Commons {
@@ -109,7 +126,7 @@ class Commons {
   static bool exists() noexcept;
 
   // The descriptors that a new process of the session is to be handed, and what it does with them.
-  std::array<int, 2> memory() const noexcept { return {roster_memory_.get(), arena_memory_.get()}; }
+  std::array<int, 2> memory() const noexcept { return {roster_memory_.get(), arena_fd_}; }
   static void adopt(os::Fd roster_memory, os::Fd arena_memory);
 
   // This process as others see it. OsError (EUSERS) if 1023 processes have a place.
@@ -183,6 +200,7 @@ class Commons {
 
   void take_place();
   std::uint32_t free_place();
+  void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
   bool has_died(Place& place);
   void drop(Cell& cell);
@@ -198,7 +216,8 @@ class Commons {
   static void after_fork_in_child();
 
   os::Fd roster_memory_;
-  os::Fd arena_memory_;
+  os::Fd arena_memory_;  // until there is an arena_
+  int arena_fd_ = -1;
   os::SharedMapping mapping_;
   std::uint64_t session_ = 0;  // as in the header
   std::mutex mutex_;           // what follows

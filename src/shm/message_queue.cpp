@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/check.hpp"
 #include "base/error.hpp"
 #include "os/cpu.hpp"
 #include "os/event.hpp"
@@ -22,7 +23,6 @@ constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
 constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
 constexpr std::uint32_t kMark = 0x4d515545;         // in each entry, to see that it is one
 constexpr std::uint32_t kSkip = 0x534b4950;         // the rest of the ring is unused
-constexpr std::uint32_t kMostBlocks = 1 << 16;
 
 constexpr std::uint32_t kLongestSpin = 50;  // us: what a sleep and the wake cost
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
@@ -59,7 +59,7 @@ struct MessageQueue::Entry {
 
   // With all that belongs to it: std::runtime_error if it isn't one, or longer than `most`.
   std::uint64_t size(std::uint64_t most) const {
-    if (mark != kMark || blocks > kMostBlocks) corrupted();
+    if (most < sizeof(Entry) || mark != kMark || blocks > kMostBlocks) corrupted();
     std::uint64_t size = round_up(sizeof(Entry) + std::uint64_t{blocks} * sizeof(Block) + length);
     if (size > most) corrupted();
     return size;
@@ -104,10 +104,12 @@ MessageQueue::Ring& MessageQueue::ring() const noexcept {
 
 const bool MessageQueue::registered_ = (Commons::on_end(CellKind::kQueue, &end), true);
 
-MessageQueue::MessageQueue(std::uint32_t most) {
+MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
   Commons& commons = Commons::instance();
-  bell_ = os::create_event();
-  if (most > 0) room_bell_ = os::create_event();
+  if (bells == Bells::kYes) {
+    bell_ = os::create_event();
+    if (most > 0) room_bell_ = os::create_event();
+  }
   cell_ = commons.make_cell(CellKind::kQueue, sizeof(Record) + 64);
   Record& queue = record();
   queue.get_mutex.init();
@@ -133,19 +135,27 @@ std::uint32_t MessageQueue::size() const noexcept {
   return size > INT_MAX ? 0 : size;  // who put the last one was killed before it was counted
 }
 
-std::byte* MessageQueue::data(std::uint64_t& at, std::byte*& cached, const Ring& ring) {
-  if (at != ring.offset || !cached) {
-    std::span<std::byte> bytes = cell_->commons().bytes({ring.offset, ring.capacity});
-    at = ring.offset;
-    cached = bytes.data();
+const MessageQueue::Mapped& MessageQueue::map(Mapped& cached, const Ring& ring) {
+  std::uint64_t offset = ring.offset;
+  std::uint64_t capacity = ring.capacity;
+  if (cached.offset != offset || cached.capacity != capacity || !cached.data) {
+    if (!std::has_single_bit(capacity) || capacity < kFirstRing) corrupted();
+    cached = {offset, capacity, cell_->commons().bytes({offset, capacity}).data()};
   }
   return cached;
+}
+
+// std::runtime_error if there can be no such positions.
+std::uint64_t MessageQueue::Mapped::used(std::uint64_t head, std::uint64_t tail) const {
+  if (tail - head > capacity || head % 8 != 0) corrupted();
+  return tail - head;
 }
 
 // Put
 
 bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
                            std::span<const Block> blocks) {
+  PROCESSION_CHECK(payload.size() <= kMostInline && blocks.size() <= kMostBlocks);
   Record& queue = record();
   std::uint64_t need = round_up(sizeof(Entry) + blocks.size_bytes() + payload.size());
   bool was_empty = false;
@@ -158,28 +168,27 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
       if (puts - queue.seen_gets >= queue.most) return false;
     }
     Ring* to = &ring();
+    Mapped memory = map(put_ring_, *to);
     std::uint64_t tail = to->tail.load(std::memory_order_relaxed);
     auto padding = [&] {  // the room that is left before the ring's end, if it is too small
-      std::uint64_t left = to->capacity - (tail & (to->capacity - 1));
+      std::uint64_t left = memory.left(tail);
       return left < need ? left : 0;
     };
-    if (tail + padding() + need - to->seen_head > to->capacity) {
+    if (tail + padding() + need - to->seen_head > memory.capacity) {
       to->seen_head = to->head.load(std::memory_order_acquire);
-      std::uint64_t used = tail - to->seen_head;
-      bool is_too_large = used == 0 && to->capacity > kKeptRing && need < kFirstRing;
-      if (is_too_large || tail + padding() + need - to->seen_head > to->capacity) {
+      std::uint64_t used = memory.used(to->seen_head, tail);
+      bool is_too_large = used == 0 && memory.capacity > kKeptRing && need < kFirstRing;
+      if (is_too_large || tail + padding() + need - to->seen_head > memory.capacity) {
         move_to(queue, is_too_large ? kFirstRing : std::bit_ceil((used + need) * 2));
         to = &ring();
+        memory = map(put_ring_, *to);
         tail = to->tail.load(std::memory_order_relaxed);
       }
     }
-    std::byte* bytes = data(put_at_, put_data_, *to);
+    if (tail % 8 != 0) corrupted();
     std::uint64_t skipped = padding();
-    if (skipped) {
-      auto* skip = reinterpret_cast<std::uint32_t*>(bytes + (tail & (to->capacity - 1)));
-      *skip = kSkip;
-    }
-    auto& entry = *reinterpret_cast<Entry*>(bytes + ((tail + skipped) & (to->capacity - 1)));
+    if (skipped) *reinterpret_cast<std::uint32_t*>(memory.at(tail)) = kSkip;
+    auto& entry = *reinterpret_cast<Entry*>(memory.at(tail + skipped));
     entry.mark = kMark;
     entry.form = form;
     entry.length = static_cast<std::uint32_t>(payload.size());
@@ -208,19 +217,19 @@ void MessageQueue::repair_puts(Record& queue) {
   forget_old_ring(queue);
   os::RobustLock getting(queue.get_mutex);
   if (getting.owner_died) repair_gets(queue);
-  Ring& from = ring();
-  const std::byte* bytes = data(put_at_, put_data_, from);
+  const Ring& from = ring();
+  const Mapped& memory = map(put_ring_, from);
   std::uint32_t puts = queue.gets;
-  std::uint64_t tail = from.tail;
-  for (std::uint64_t head = from.head; head < tail;) {
-    std::uint64_t at = head & (from.capacity - 1);
-    const auto& entry = *reinterpret_cast<const Entry*>(bytes + at);
-    if (entry.mark == kSkip) {
-      head += from.capacity - at;
-      continue;
+  std::uint64_t head = from.head;
+  for (std::uint64_t used = memory.used(head, from.tail); used > 0;) {
+    const auto& entry = *reinterpret_cast<const Entry*>(memory.at(head));
+    std::uint64_t length = std::min(used, memory.left(head));
+    if (entry.mark != kSkip) {
+      length = entry.size(length);
+      puts = entry.number + 1;
     }
-    puts = entry.number + 1;
-    head += entry.size(from.capacity - at);
+    head += length;
+    used -= length;
   }
   queue.puts = puts;
 }
@@ -228,17 +237,14 @@ void MessageQueue::repair_puts(Record& queue) {
 // The same for those who receive.
 void MessageQueue::repair_gets(Record& queue) {
   if (!std::exchange(queue.is_taking, 0)) return;
-  Ring& from = ring();
+  const Ring& from = ring();
+  const Mapped& memory = map(get_ring_, from);
   std::uint64_t head = from.head;
-  const std::byte* bytes = cell_->commons().bytes({from.offset, from.capacity}).data();
-  if (head != from.tail &&
-      reinterpret_cast<const Entry*>(bytes + (head & (from.capacity - 1)))->mark == kSkip) {
-    head += from.capacity - (head & (from.capacity - 1));
-  }
+  std::uint64_t tail = from.tail;
+  auto entry = [&] { return reinterpret_cast<const Entry*>(memory.at(head)); };
+  if (memory.used(head, tail) > 0 && entry()->mark == kSkip) head += memory.left(head);
   std::uint32_t next = queue.puts;
-  if (head != from.tail) {
-    next = reinterpret_cast<const Entry*>(bytes + (head & (from.capacity - 1)))->number;
-  }
+  if (memory.used(head, tail) > 0) next = entry()->number;
   // Else it is there still.
   if (next != queue.taken) ++queue.lost;
   queue.gets = next;
@@ -258,15 +264,16 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   Block block = commons.allocate(capacity);
   std::byte* to = commons.bytes(block).data();
   os::RobustLock getting(queue.get_mutex);
+  if (getting.owner_died) repair_gets(queue);
   Ring& from = ring();
   Ring& other = queue.rings[1 - (queue.current & 1)];
-  const std::byte* bytes = commons.bytes({from.offset, from.capacity}).data();
+  const Mapped& memory = map(put_ring_, from);
   std::uint64_t head = from.head.load(std::memory_order_acquire);
-  std::uint64_t used = from.tail.load(std::memory_order_relaxed) - head;
-  std::uint64_t at = head & (from.capacity - 1);
-  std::uint64_t first = std::min(used, from.capacity - at);
+  std::uint64_t used = memory.used(head, from.tail.load(std::memory_order_relaxed));
+  std::uint64_t first = std::min(used, memory.left(head));
+  if (used > capacity) corrupted();
   // What lies behind a skip at the end begins anew, as it will be read: skips travel as they are.
-  std::memcpy(to, bytes + at, first);
+  std::memcpy(to, memory.at(head), first);
   std::uint64_t length = first;
   if (used > first) {
     std::uint64_t entries = 0;  // the end of the last entry before the ring's end
@@ -276,7 +283,7 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
       entries += entry.size(first - entries);
     }
     length = std::min(entries, first);
-    std::memcpy(to + length, bytes, used - first);
+    std::memcpy(to + length, memory.data, used - first);
     length += used - first;
   }
   commons.hand_over(block, Commons::kSession);
@@ -310,14 +317,15 @@ bool MessageQueue::try_get(Message& message) {
         from.seen_tail = from.tail.load(std::memory_order_acquire);
         if (head == from.seen_tail) break;
       }
-      std::byte* bytes = data(get_at_, get_data_, from);
-      std::uint64_t at = head & (from.capacity - 1);
-      if (*reinterpret_cast<std::uint32_t*>(bytes + at) == kSkip) {
-        from.head.store(head + from.capacity - at, std::memory_order_release);
+      const Mapped& memory = map(get_ring_, from);
+      std::uint64_t used = memory.used(head, from.seen_tail);
+      auto& entry = *reinterpret_cast<Entry*>(memory.at(head));
+      if (entry.mark == kSkip) {
+        if (used < memory.left(head)) corrupted();
+        from.head.store(head + memory.left(head), std::memory_order_release);
         continue;
       }
-      auto& entry = *reinterpret_cast<Entry*>(bytes + at);
-      std::uint64_t length = entry.size(std::min(from.capacity - at, from.seen_tail - head));
+      std::uint64_t length = entry.size(std::min(memory.left(head), used));
       received = receive(entry, message);
       if (!received) ++queue.lost;
       queue.taken = entry.number;
@@ -487,20 +495,20 @@ void MessageQueue::end(Arena& arena, CellHeader& header) {
     }
   };
   auto release_messages = [&](Ring& ring) {
-    std::byte* bytes = arena.bytes({ring.offset, ring.capacity}).data();
-    for (std::uint64_t head = ring.head, tail = ring.tail; head < tail;) {
-      std::uint64_t at_byte = head & (ring.capacity - 1);
-      auto& entry = *reinterpret_cast<Entry*>(bytes + at_byte);
-      if (entry.mark == kSkip) {
-        head += ring.capacity - at_byte;
-        continue;
+    std::uint64_t capacity = ring.capacity;
+    Mapped memory{ring.offset, capacity, arena.bytes({ring.offset, capacity}).data()};
+    if (!std::has_single_bit(capacity)) corrupted();
+    for (std::uint64_t used = memory.used(ring.head, ring.tail); used > 0;) {
+      auto& entry = *reinterpret_cast<Entry*>(memory.at(ring.head));
+      std::uint64_t length = std::min(used, memory.left(ring.head));
+      if (entry.mark != kSkip) {
+        length = entry.size(length);
+        for (Block block : entry.block_span()) {
+          if (!entry.taker) release(block.offset);
+        }
       }
-      std::uint64_t size = entry.size(tail - head);
-      for (Block block : entry.block_span()) {
-        if (!entry.taker) release(block.offset);
-      }
-      head += size;
-      ring.head = head;
+      ring.head += length;
+      used -= length;
     }
   };
   for (Ring& ring : queue.rings) {

@@ -24,12 +24,14 @@ class MessageQueue {
  public:
   // Longer payloads travel in a block.
   static constexpr std::size_t kMostInline = 128 << 10;
+  static constexpr std::size_t kMostBlocks = 1 << 16;  // of a message
 
   // At most `most` messages at a time, or as many as memory holds if it is 0.
-  explicit MessageQueue(std::uint32_t most);
+  enum class Bells { kYes, kNo };  // no: bell() and room_bell() are nobody's to call
+  explicit MessageQueue(std::uint32_t most, Bells bells = Bells::kYes);
 
-  // The bells: duplicates of those that it was made with.
-  MessageQueue(const CellName& name, os::Fd bell, os::Fd room_bell);
+  // The bells: duplicates of those that it was made with, if it was.
+  explicit MessageQueue(const CellName& name, os::Fd bell = {}, os::Fd room_bell = {});
 
   const std::shared_ptr<Cell>& cell() const noexcept { return cell_; }
   std::uint32_t most() const noexcept;
@@ -75,7 +77,19 @@ class MessageQueue {
 
   Record& record() const noexcept;
   Ring& ring() const noexcept;
-  std::byte* data(std::uint64_t& at, std::byte*& cached, const Ring& ring);
+  // Where a ring is mapped, and its capacity as it was checked then: anybody may write over it.
+  struct Mapped {
+    std::uint64_t offset = 0;
+    std::uint64_t capacity = 0;
+    std::byte* data = nullptr;
+
+    std::byte* at(std::uint64_t position) const { return data + (position & (capacity - 1)); }
+    std::uint64_t left(std::uint64_t position) const {  // up to the ring's end
+      return capacity - (position & (capacity - 1));
+    }
+    std::uint64_t used(std::uint64_t head, std::uint64_t tail) const;
+  };
+  const Mapped& map(Mapped& cached, const Ring& ring);
   void move_to(Record& queue, std::uint64_t capacity);
   void repair_puts(Record& queue);
   void repair_gets(Record& queue);
@@ -93,11 +107,8 @@ class MessageQueue {
   std::shared_ptr<Cell> cell_;
   os::Fd bell_;
   os::Fd room_bell_;
-  // Where the ring is mapped that each side used last, under its mutex.
-  std::uint64_t put_at_ = 0;
-  std::byte* put_data_ = nullptr;
-  std::uint64_t get_at_ = 0;
-  std::byte* get_data_ = nullptr;
+  Mapped put_ring_;  // that each side used last, under its mutex
+  Mapped get_ring_;
   std::atomic<std::uint32_t> spin_us_{20};  // learned
   std::atomic<std::uint32_t> waits_{0};
 };

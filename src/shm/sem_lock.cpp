@@ -62,7 +62,7 @@ SemLock::Kind SemLock::kind() const noexcept { return record().kind; }
 std::uint32_t SemLock::max_value() const noexcept { return record().max_value; }
 
 bool SemLock::is_mine() const noexcept {
-  return count() > 0 && thread_.load(std::memory_order_relaxed) == this_thread();
+  return count() > 0 && cell_->hold().thread.load(std::memory_order_relaxed) == this_thread();
 }
 
 std::uint32_t SemLock::value() const noexcept {
@@ -76,19 +76,19 @@ pid_t SemLock::owner() const noexcept {
 }
 
 int SemLock::count() const noexcept {
-  bool is_own = by_.load(std::memory_order_relaxed) == cell_->commons().own_ticket();
-  return is_own ? count_.load(std::memory_order_relaxed) : 0;
+  bool is_own = cell_->hold().by.load(std::memory_order_relaxed) == cell_->commons().own_ticket();
+  return is_own ? cell_->hold().count.load(std::memory_order_relaxed) : 0;
 }
 
 void SemLock::note_acquired() noexcept {
-  count_.store(count() + 1, std::memory_order_relaxed);
-  by_.store(cell_->commons().own_ticket(), std::memory_order_relaxed);
-  thread_.store(this_thread(), std::memory_order_relaxed);
+  cell_->hold().count.store(count() + 1, std::memory_order_relaxed);
+  cell_->hold().by.store(cell_->commons().own_ticket(), std::memory_order_relaxed);
+  cell_->hold().thread.store(this_thread(), std::memory_order_relaxed);
 }
 
 // What another process acquired isn't in this one's count.
 void SemLock::note_released() noexcept {
-  count_.store(std::max(0, count() - 1), std::memory_order_relaxed);
+  cell_->hold().count.store(std::max(0, count() - 1), std::memory_order_relaxed);
 }
 
 Acquired SemLock::acquire(base::Deadline deadline) {
@@ -112,7 +112,7 @@ bool SemLock::release() {
   int before = count();
   note_released();
   if (kind() == Kind::kMutex ? release_mutex() : release_semaphore()) return true;
-  count_.store(before, std::memory_order_relaxed);
+  cell_->hold().count.store(before, std::memory_order_relaxed);
   return false;
 }
 

@@ -66,13 +66,10 @@ class SemLock {
   bool recover(Record& record);
   void repair(Record& record) noexcept;
 
-  std::shared_ptr<Cell> cell_;
   void note_acquired() noexcept;
   void note_released() noexcept;
 
-  std::atomic<int> count_{0};
-  std::atomic<Ticket> by_{0};              // the process that counted: a forked copy holds nothing
-  std::atomic<std::uintptr_t> thread_{0};  // that acquired it last, of this process
+  std::shared_ptr<Cell> cell_;
 };
 
 }  // namespace procession::shm
