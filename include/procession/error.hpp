@@ -94,6 +94,14 @@ class PROCESSION_EXPORT TimeoutError : public std::runtime_error {
   explicit TimeoutError(const std::string& message);
   ~TimeoutError() override;
 };
+
+// A barrier is broken: a process that waited at it has ended, a wait took too long, or it was aborted
+// or reset.
+class PROCESSION_EXPORT BrokenBarrierError : public std::runtime_error {
+ public:
+  explicit BrokenBarrierError(const std::string& message);
+  ~BrokenBarrierError() override;
+};
 // NOLINTEND(cppcoreguidelines-special-member-functions)
 
 namespace detail {

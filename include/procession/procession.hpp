@@ -10,10 +10,13 @@
 //   }
 #pragma once
 
-#include "procession/connection.hpp"  // IWYU pragma: export
-#include "procession/context.hpp"     // IWYU pragma: export
-#include "procession/error.hpp"       // IWYU pragma: export
-#include "procession/executor.hpp"    // IWYU pragma: export
-#include "procession/future.hpp"      // IWYU pragma: export
-#include "procession/pool.hpp"        // IWYU pragma: export
-#include "procession/process.hpp"     // IWYU pragma: export
+#include "procession/connection.hpp"     // IWYU pragma: export
+#include "procession/context.hpp"        // IWYU pragma: export
+#include "procession/error.hpp"          // IWYU pragma: export
+#include "procession/executor.hpp"       // IWYU pragma: export
+#include "procession/future.hpp"         // IWYU pragma: export
+#include "procession/pool.hpp"           // IWYU pragma: export
+#include "procession/process.hpp"        // IWYU pragma: export
+#include "procession/queue.hpp"          // IWYU pragma: export
+#include "procession/shared_memory.hpp"  // IWYU pragma: export
+#include "procession/synchronize.hpp"    // IWYU pragma: export

@@ -2,6 +2,7 @@
 // api/bytes: what is behind the public Outgoing and Incoming.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@ struct Outgoing::State {
   channel::PayloadWriter writer;
   std::vector<int> fds;             // borrowed
   api::TaskWriter* task = nullptr;  // if set, it goes there instead: no descriptors
+  // What of the session's memory travels is to be there when it arrives. If set, the owner of this
+  // sees to that as long as it lasts; else it stays until the session ends.
+  std::vector<std::shared_ptr<const void>>* held = nullptr;
 };
 
 struct Incoming::State {

@@ -11,6 +11,7 @@
 #include "api/bytes.hpp"
 #include "api/failure.hpp"
 #include "api/role_record.hpp"
+#include "api/shared.hpp"
 #include "launch/life.hpp"
 #include "os/exec.hpp"
 #include "os/process.hpp"
@@ -69,13 +70,16 @@ int run_as(Role role, os::Fd parent_pidfd, const launch::ToParent& to_parent, Ta
   }
 }
 
-int run_start(launch::Start start, const launch::ToParent& to_parent) {
+enum class Earnest { kYes, kRehearsal };
+
+int run_start(launch::Start start, const launch::ToParent& to_parent, Earnest earnest) {
   auto in =
       std::make_unique<detail::Incoming::State>(std::move(start.payload), std::move(start.fds));
   Role role = read_role(*in);
   role.name = std::move(start.name);
   role.parent = start.parent;
   return run_as(std::move(role), std::move(start.parent_pidfd), to_parent, [&] {
+    if (earnest == Earnest::kYes) AnyShared::make_all();
     detail::Incoming incoming(std::move(in));
     auto reader = reinterpret_cast<detail::Call::Reader>(incoming.function());
     reader(incoming);
@@ -105,12 +109,12 @@ class CallEntry : public launch::Entry {
   void warm_up() override {
     if (!rehearsal_) return;
     os::Fd nobody;
-    run_start(rehearsal_->start(), launch::ToParent(nobody));
+    run_start(rehearsal_->start(), launch::ToParent(nobody), Earnest::kRehearsal);
     finish();
   }
 
   int run(launch::Start start, bool, const launch::ToParent& to_parent) override {
-    leave(run_start(std::move(start), to_parent));
+    leave(run_start(std::move(start), to_parent, Earnest::kYes));
   }
 
   void refuse(const launch::Start& start, const char* why,
@@ -153,6 +157,12 @@ namespace procession::detail {
 
 void note_main_shim(int argc, char** argv) noexcept {
   api::main_shim_linked = true;
+  api::made_as_child = is_child(argc, argv);
+}
+
+// Ahead of the initialisers of shared libraries that use this one, which come before the program's.
+// glibc hands main's arguments to constructors.
+__attribute__((constructor(101))) static void note_arguments(int argc, char** argv) {
   api::made_as_child = is_child(argc, argv);
 }
 

@@ -184,4 +184,7 @@ CancelledError::~CancelledError() = default;
 TimeoutError::TimeoutError(const std::string& message) : std::runtime_error(message) {}
 TimeoutError::~TimeoutError() = default;
 
+BrokenBarrierError::BrokenBarrierError(const std::string& message) : std::runtime_error(message) {}
+BrokenBarrierError::~BrokenBarrierError() = default;
+
 }  // namespace procession

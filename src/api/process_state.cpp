@@ -7,6 +7,7 @@
 #include "os/poll.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
+#include "shm/commons.hpp"
 
 namespace procession::detail {
 
@@ -38,10 +39,15 @@ std::shared_ptr<launch::Child> ProcessState::started_child() const {
 
 // Once it has ended: how, and what it said of it.
 void ProcessState::settle(launch::Child& ended) {
-  std::lock_guard lock(mutex);
-  if (exitcode) return;
-  exitcode = ended.try_wait().value_or(os::kStatusLost).value();
-  if (auto failure = ended.take_failure()) exception = api::decode_failure(std::move(*failure));
+  std::vector<std::shared_ptr<const void>> no_longer_held;  // let go of without the mutex
+  {
+    std::lock_guard lock(mutex);
+    if (exitcode) return;
+    exitcode = ended.try_wait().value_or(os::kStatusLost).value();
+    if (auto failure = ended.take_failure()) exception = api::decode_failure(std::move(*failure));
+    no_longer_held.swap(held);
+  }
+  if (shm::Commons::exists()) shm::Commons::instance().sweep();
 }
 
 std::optional<int> ProcessState::poll() {

@@ -37,7 +37,8 @@ struct ProcessState {
   pid_t pid = 0;
   std::unique_ptr<Call> call;
   std::shared_ptr<launch::Child> child;
-  os::Fd parent_pidfd;  // of kParent
+  os::Fd parent_pidfd;                            // of kParent
+  std::vector<std::shared_ptr<const void>> held;  // what it was given, until it has ended
   std::optional<int> exitcode;
   std::exception_ptr exception;
 

@@ -207,6 +207,7 @@ void add_standard_exceptions(Codecs& codecs) {
   add_without_state<std::bad_variant_access>(codecs);
   add_without_state<std::bad_weak_ptr>(codecs);
   add_without_state<EOFError>(codecs);
+  add_with_message<BrokenBarrierError>(codecs);
   add_errors_with_code(codecs);
   add_remote_error(codecs);
   add_errors_of_pools(codecs);

@@ -63,8 +63,11 @@ launch::Child start_by_fork(const Role& role, Call& call) {
 
 launch::Executable this_program() { return {"/proc/self/exe", {os::program_name(), kChildMarker}}; }
 
-launch::Child start_elsewhere(const Role& role, const Call& call, StartMethod method) {
+using Held = std::vector<std::shared_ptr<const void>>;
+
+launch::Child start_elsewhere(const Role& role, const Call& call, StartMethod method, Held& held) {
   detail::Outgoing out;
+  out.state().held = &held;
   write_role(out, role);
   out.function(reinterpret_cast<detail::AnyFunction>(call.reader()));
   call.encode(out);
@@ -101,13 +104,13 @@ void check_startable(const Call& call, const std::string& who) {
   }
 }
 
-launch::Child start_child(const Role& role, Call& call, StartMethod method) {
+launch::Child start_child(const Role& role, Call& call, StartMethod method, Held& held) {
   std::string who =
       "can't start process '" + role.name + "' by " + std::string(method_name(method));
   if (method != StartMethod::kFork) check_startable(call, who);
   try {
     return method == StartMethod::kFork ? start_by_fork(role, call)
-                                        : start_elsewhere(role, call, method);
+                                        : start_elsewhere(role, call, method, held);
   } catch (const base::OsError& error) {
     throw OsError(error.error_number(), who + ": " + error.attempted());
   }
@@ -118,8 +121,10 @@ launch::Child start_child(const Role& role, Call& call, StartMethod method) {
 void start(const std::shared_ptr<ProcessState>& state, StartMethod method) {
   std::unique_ptr<Call> call = begin(*state);
   try {
-    auto child = std::make_shared<launch::Child>(start_child(role_of(*state), *call, method));
+    Held held;
+    auto child = std::make_shared<launch::Child>(start_child(role_of(*state), *call, method, held));
     std::lock_guard lock(state->mutex);
+    state->held = std::move(held);
     state->pid = child->pid();
     state->child = std::move(child);
     state->phase = Phase::kStarted;
