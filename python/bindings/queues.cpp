@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,22 @@ class Queue {
 
   // What can't be pickled raises here, and nothing is put. False: it was full for so long.
   bool put(nb::handle object, bool block, std::optional<double> timeout) {
+    try {
+      bool is_put = put_or_wait(object, block, timeout);
+      has_put_ |= is_put;
+      return is_put;
+    } catch (const base::OsError& error) {
+      if (error.error_number() != ENOMEM && error.error_number() != ENOSPC) throw;
+      PyErr_Format(PyExc_MemoryError, "no memory for a message of this queue: %s", error.what());
+      throw nb::python_error();
+    }
+  }
+
+  // Whether this object has put something in.
+  bool has_put() const noexcept { return has_put_; }
+
+ private:
+  bool put_or_wait(nb::handle object, bool block, std::optional<double> timeout) {
     Outgoing message = message_of(object);
     auto put_now = [&] { return queue_.try_put(message.form, message.payload(), message.blocks); };
     if (put_now()) return message.is_sent();
@@ -68,6 +85,7 @@ class Queue {
     }
   }
 
+ public:
   // queue.Empty if there was nothing for so long.
   nb::object get(bool block, std::optional<double> timeout) {
     // One that another thread, which this one waits for, is at work on is another one.
@@ -211,6 +229,7 @@ class Queue {
   }
 
   shm::MessageQueue queue_;
+  bool has_put_ = false;
   base::Bytes scratch_;
   shm::MessageQueue::Message received_;  // its memory is used again
   nb::object dumps_;
@@ -239,10 +258,11 @@ void bind_queues(nb::module_& module) {
       .def(
           "keep", [](Queue& self) { self.engine().cell()->keep(); },
           "Have it stay until the session ends, since its name is on its way to somebody.")
-      .def("put", &Queue::put, "obj"_a, "block"_a = true, "timeout"_a.none() = nb::none(),
+      .def("put", &Queue::put, "obj"_a.none(), "block"_a = true, "timeout"_a.none() = nb::none(),
            "Put it in; False if there was no room for so long.")
       .def("get", &Queue::get, "block"_a = true, "timeout"_a.none() = nb::none(),
            "The oldest; queue.Empty if there was none for so long.")
+      .def_prop_ro("has_put", &Queue::has_put, "Whether something was put in by this object.")
       .def("size", [](Queue& self) { return self.engine().size(); })
       .def("poll", &Queue::poll, "timeout"_a, "Whether there is something; < 0: wait for ever.")
       .def("task_done", &Queue::task_done)

@@ -9,6 +9,7 @@
 #include "shm/condition.hpp"
 #include "shm/event.hpp"
 #include "shm/sem_lock.hpp"
+#include "shm/shared_bytes.hpp"
 #include "wait.hpp"
 
 namespace nb = nanobind;
@@ -92,6 +93,15 @@ bool wait_for_event(shm::Event& event, std::optional<double> timeout) {
                            kNothing) == base::Waited::kReady;
 }
 
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  std::span<std::byte> bytes = nb::inst_ptr<shm::SharedBytes>(self)->bytes();
+  return PyBuffer_FillInfo(view, self, bytes.data(), static_cast<Py_ssize_t>(bytes.size()), 0,
+                           flags);
+}
+
+PyType_Slot buffer_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(&get_buffer)},
+                              {0, nullptr}};
+
 // What all of them have: a name by which they travel.
 template <class Type>
 nb::class_<Type>& with_name(nb::class_<Type>& type) {
@@ -147,6 +157,10 @@ void bind_synchronize(nb::module_& module) {
       .def("set", &shm::Event::set)
       .def("clear", &shm::Event::clear)
       .def("wait", &wait_for_event, "timeout"_a.none() = nb::none());
+
+  nb::class_<shm::SharedBytes> bytes(module, "SharedBytes", nb::type_slots(buffer_slots),
+                                     "Memory that processes share, zero at first; a buffer.");
+  with_name(bytes).def(nb::init<std::size_t>(), "size"_a);
 
   module.def(
       "commons_usage",

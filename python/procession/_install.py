@@ -74,6 +74,11 @@ _classes = (
         "procession.synchronize",
     ),
     _Classes(
+        ("RawValue", "RawArray", "Value", "Array", "copy", "synchronized"),
+        "multiprocessing.sharedctypes",
+        "procession.sharedctypes",
+    ),
+    _Classes(
         ("Queue", "JoinableQueue", "SimpleQueue"), "multiprocessing.queues", "procession.queues"
     ),
 )

@@ -167,6 +167,32 @@ class _Context(BaseContext):
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:  # noqa: N802
+        """Return a ctypes object that processes share."""
+        from .sharedctypes import RawValue
+
+        return RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: N802
+        """Return a ctypes array that processes share."""
+        from .sharedctypes import RawArray
+
+        return RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: N802
+        """Return a ctypes object that processes share, with a lock."""
+        from .sharedctypes import Value
+
+        return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+
+    def Array(  # noqa: N802
+        self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True
+    ) -> Any:
+        """Return a ctypes array that processes share, with a lock."""
+        from .sharedctypes import Array
+
+        return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+
     def Queue(self, maxsize: int = 0) -> Any:  # noqa: N802
         """Return a queue."""
         from .queues import Queue

@@ -29,9 +29,12 @@ _MOST = (1 << 31) - 1  # messages that a bound can be set to
 
 def dump(obj: object) -> tuple[bytes, list[Any]]:
     """Pickle a message by the rule; its large parts apart."""
-    from . import worker
+    from . import reduction, worker
 
-    return worker.dump_result(obj)
+    try:
+        return worker.dump_result(obj)
+    except Exception as error:
+        raise reduction.explained(obj, error, what="this to a queue", root="obj") from error
 
 
 def load(data: Any, buffers: list[Any], producer: int) -> Any:
@@ -173,6 +176,9 @@ async def _readable(fd: int) -> None:
         os.close(own)
 
 
+_Base: Any = _standard.Queue  # its name there may come to mean this module's
+
+
 class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
     """A queue of any number of producers and consumers."""
 
@@ -191,7 +197,15 @@ class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
         """Put a message in; queue.Full if there is no room for so long."""
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
-        if not self._queue.put(obj, block, timeout):
+        try:
+            is_put = self._queue.put(obj, block, timeout)
+        except Exception as error:
+            hook: Any = getattr(type(self), "_on_queue_feeder_error", None)
+            if hook is _Base._on_queue_feeder_error:
+                raise
+            hook(error, obj)
+            return
+        if not is_put:
             raise Full
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -223,7 +237,8 @@ class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
     def close(self) -> None:
         """Say that this process uses it no more."""
         self._closed = True
-        self._reader.close()
+        if self._queue.has_put:
+            self._reader.close()
 
     def join_thread(self) -> None:
         """Do nothing: what was put is there."""

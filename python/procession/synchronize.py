@@ -8,6 +8,7 @@ under every start method, also later through a queue, a connection or a pool. Th
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import threading
 import time
@@ -100,6 +101,14 @@ def _check_value(value: int) -> None:
         raise ValueError(f"semaphore's value must be from 0 to {SEM_VALUE_MAX}, not {value}")
 
 
+def _reduce_method(method: Any) -> Any:
+    return getattr, (method.__self__, method.__name__)
+
+
+# `target=event.set`: a method of the engine's, which pickle can't know.
+copyreg.pickle(type(_engine.Event.__new__(_engine.Event).set), _reduce_method)
+
+
 class _Number:
     """A number as the standard's conditions show theirs: a semaphore's value."""
 
@@ -161,22 +170,15 @@ class Condition(_standard.Condition):
         self.notify(sys.maxsize)
 
 
-class Event(_standard.Event):
+class Event(_engine.Event, _standard.Event):
     """A flag that processes wait for. Nobody's death changes it."""
 
     def __init__(self, *, ctx: Any = None) -> None:  # noqa: ARG002
-        self.__setstate__(_engine.Event())
+        _engine.Event.__init__(self)
 
     def __getstate__(self) -> Any:
-        hold_for_travel(self._event)
-        return self._event
-
-    def __setstate__(self, state: Any) -> None:
-        self._event = state
-        self.is_set = state.is_set  # type: ignore[method-assign]
-        self.set = state.set  # type: ignore[method-assign]
-        self.clear = state.clear  # type: ignore[method-assign]
-        self.wait = state.wait  # type: ignore[method-assign]
+        hold_for_travel(self)
+        return super().__getstate__()
 
     def __repr__(self) -> str:
         status = "set" if self.is_set() else "unset"
@@ -185,6 +187,20 @@ class Event(_standard.Event):
 
 class Barrier(_standard.Barrier):
     """A barrier, which the death of a process that waits at it breaks."""
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any = None,
+    ) -> None:
+        from .heap import BufferWrapper
+
+        condition = Condition(ctx=ctx)
+        this: Any = self
+        this.__setstate__((parties, action, timeout, condition, BufferWrapper(8)))
 
     def _wait(self, timeout: float | None) -> None:
         this: Any = self
