@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -12,6 +13,11 @@
 namespace procession::os {
 
 pid_t current_pid() noexcept { return ::getpid(); }
+bool has_children() noexcept {
+  siginfo_t info{};
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
 bool is_main_thread() noexcept { return ::gettid() == ::getpid(); }
 
 pid_t parent_pid() noexcept { return ::getppid(); }

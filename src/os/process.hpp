@@ -9,6 +9,9 @@ namespace procession::os {
 pid_t current_pid() noexcept;
 pid_t parent_pid() noexcept;
 
+// Whether this process has children; also those that have ended and that nobody has waited for.
+bool has_children() noexcept;
+
 // Whether the calling thread is the one that the process began with.
 bool is_main_thread() noexcept;
 

@@ -28,6 +28,14 @@ constexpr int kLastBreathMs = 1000;
 
 constexpr int kForksToSweep = 64;
 
+// A copy that has not said within this time that it refers to what its parent does was killed before it
+// could: it says so in the first microseconds of its life.
+constexpr std::chrono::seconds kCopyGrace{10};
+
+std::int64_t now() { return base::Deadline::Clock::now().time_since_epoch().count(); }
+
+std::atomic<bool> copies_may_be_siblings{false};  // of this process
+
 constexpr std::uint32_t kEnding = 0x80000000;  // in a cell's kind: nobody refers to it any more
 
 using EndOfCell = void (*)(Arena&, CellHeader&);
@@ -72,6 +80,7 @@ struct alignas(64) Commons::Place {
   // How often the process was forked, and how many of the copies refer to what they have.
   std::atomic<std::uint64_t> forks;
   std::atomic<std::uint64_t> settled_forks;
+  std::atomic<std::int64_t> forked_at;  // the last time, on the monotonic clock
 };
 
 namespace {
@@ -194,6 +203,7 @@ void Commons::take_place() {
     mine.began = os::start_time(mine.pid);
     mine.forks = 0;
     mine.settled_forks = 0;
+    mine.forked_at = 0;
     // The end of another thread would look like the end of the process.
     mine.watched = os::is_main_thread();
     if (mine.watched) mine.alive.hold_for_life();
@@ -265,7 +275,7 @@ void Commons::bury_the_dead() {
     Place& theirs = place(index);
     if (theirs.ticket == 0 || theirs.ticket == ticket_ || !has_died(theirs)) continue;
     os::RobustLock roster(header().roster_mutex);
-    if (theirs.ticket != 0 && has_died(theirs)) bury(theirs, index);
+    if (theirs.ticket != 0 && has_died(theirs) && copies_have_settled(theirs)) bury(theirs, index);
   }
 }
 
@@ -395,12 +405,22 @@ void Commons::drop(Cell& cell) {
   settle_drops();
 }
 
+// Whether all copies of a process refer to what it did as they were made.
+bool Commons::copies_have_settled(Place& parent) {
+  std::uint64_t forks = parent.forks.load();
+  if (parent.settled_forks.load(std::memory_order_acquire) == forks) return true;
+  bool none_is_left = &parent == &place(ticket_) && !copies_may_be_siblings && !os::has_children();
+  std::chrono::steady_clock::duration since(now() - parent.forked_at.load());
+  if (!none_is_left && since < kCopyGrace) return false;
+  parent.settled_forks = forks;
+  return true;
+}
+
 // Lets go of what this process has dropped, unless a copy of it that was just forked has yet to say
 // that it refers to the same.
 void Commons::settle_drops() {
   if (undropped_.empty()) return;
-  Place& mine = place(ticket_);
-  if (mine.settled_forks.load(std::memory_order_acquire) != mine.forks.load()) return;
+  if (!copies_have_settled(place(ticket_))) return;
   os::RobustLock cells(header().cells_mutex);
   if (cells.owner_died) repair_cells();
   for (std::uint64_t offset : undropped_) {
@@ -522,6 +542,7 @@ Commons::Usage Commons::usage() {
 // Forks
 
 void Commons::before_clone() {
+  copies_may_be_siblings = true;
   if (the_commons.load()) before_fork();
 }
 
@@ -533,6 +554,7 @@ void Commons::before_fork() {
   Commons& commons = *the_commons.load();
   commons.mutex_.lock();
   if (!commons.ticket_) return;
+  commons.place(commons.ticket_).forked_at = now();
   // Copies take places, whoever it is that waits for their end.
   if (commons.place(commons.ticket_).forks.fetch_add(1) % kForksToSweep == 0)
     commons.bury_the_dead();

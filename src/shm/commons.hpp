@@ -200,6 +200,7 @@ class Commons {
 
   void take_place();
   std::uint32_t free_place();
+  bool copies_have_settled(Place& parent);
   void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
   bool has_died(Place& place);

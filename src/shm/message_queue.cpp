@@ -21,8 +21,9 @@ namespace {
 
 constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
 constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
-constexpr std::uint32_t kMark = 0x4d515545;         // in each entry, to see that it is one
-constexpr std::uint32_t kSkip = 0x534b4950;         // the rest of the ring is unused
+constexpr std::uint64_t kMoving = ~std::uint64_t{0};
+constexpr std::uint32_t kMark = 0x4d515545;  // in each entry, to see that it is one
+constexpr std::uint32_t kSkip = 0x534b4950;  // the rest of the ring is unused
 
 constexpr std::uint32_t kLongestSpin = 50;  // us: what a sleep and the wake cost
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
@@ -80,6 +81,8 @@ struct MessageQueue::Record {
   // one sleep here.
   alignas(64) os::FutexWord puts;
   std::uint32_t seen_gets;
+  Ticket putter;            // who is about to make blocks the session's, with
+  std::uint64_t putter_at;  // the entry at that position, or to move to ring kMoving minus that
   alignas(64) os::FutexWord gets;
   os::RobustMutex get_mutex;
   std::uint32_t is_taking;  // the message of this number is being received:
@@ -199,10 +202,14 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
     std::ranges::copy(blocks, entry.block_span().begin());
     if (!payload.empty()) std::memcpy(entry.payload(), payload.data(), payload.size());
     // Before it is there for others, who may release them at once.
-    for (Block block : blocks) cell_->commons().hand_over(block, Commons::kSession);
+    if (!blocks.empty()) {
+      begin_handing_over(queue, tail + skipped);
+      for (Block block : blocks) cell_->commons().hand_over(block, Commons::kSession);
+    }
     was_empty = queue.wants_bell.load(std::memory_order_relaxed) && size() == 0;
     to->tail.store(tail + skipped + need, std::memory_order_release);
     queue.puts.store(puts + 1, std::memory_order_release);
+    queue.putter = 0;
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
@@ -212,8 +219,37 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
   return true;
 }
 
+void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
+  queue.putter_at = position;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  queue.putter = cell_->commons().ticket();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// What somebody who was killed had made the session's, but nobody will ever find. What isn't the session's
+// yet goes with the dead; and if that has happened, nobody can tell any more whose it is.
+void MessageQueue::take_back(Record& queue, Ticket putter) {
+  Commons& commons = cell_->commons();
+  auto release = [&](Block block) {
+    if (commons.holder(block, putter) == Commons::Holder::kSession) commons.release(block.offset);
+  };
+  std::uint64_t to = kMoving - queue.putter_at;
+  if (to < queue.rings.size()) {
+    if (to == (queue.current & 1)) return;
+    std::uint64_t offset = std::exchange(queue.rings[to].offset, 0);
+    if (offset) release({offset, 0});
+    return;
+  }
+  Mapped memory = map(put_ring_, ring());
+  if (queue.putter_at < ring().tail) return;  // it is there
+  auto& entry = *reinterpret_cast<Entry*>(memory.at(queue.putter_at));
+  entry.size(memory.left(queue.putter_at));
+  for (Block block : entry.block_span()) release(block);
+}
+
 // Under the cell's mutex, after somebody was killed who held it: a message that lies there counts.
 void MessageQueue::repair_puts(Record& queue) {
+  if (Ticket putter = std::exchange(queue.putter, 0)) take_back(queue, putter);
   forget_old_ring(queue);
   os::RobustLock getting(queue.get_mutex);
   if (getting.owner_died) repair_gets(queue);
@@ -286,14 +322,17 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
     std::memcpy(to + length, memory.data, used - first);
     length += used - first;
   }
-  commons.hand_over(block, Commons::kSession);
   other.offset = block.offset;
   other.capacity = capacity;
   other.head = 0;
   other.seen_head = 0;
   other.seen_tail = length;
   other.tail = length;
-  queue.current.store(1 - (queue.current & 1), std::memory_order_release);
+  std::uint32_t next = 1 - (queue.current & 1);
+  begin_handing_over(queue, kMoving - next);
+  commons.hand_over(block, Commons::kSession);
+  queue.current.store(next, std::memory_order_release);
+  queue.putter = 0;
   forget_old_ring(queue);
 }
 

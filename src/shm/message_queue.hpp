@@ -91,6 +91,8 @@ class MessageQueue {
   };
   const Mapped& map(Mapped& cached, const Ring& ring);
   void move_to(Record& queue, std::uint64_t capacity);
+  void begin_handing_over(Record& queue, std::uint64_t position);
+  void take_back(Record& queue, Ticket putter);
   void repair_puts(Record& queue);
   void repair_gets(Record& queue);
   void forget_old_ring(Record& queue) noexcept;

@@ -275,6 +275,31 @@ TEST_P(Locks, InvalidHandles) {
   EXPECT_THROW(mp::Barrier(0), std::invalid_argument);
 }
 
+// A process that comes to the session by another thread than its main one, and lives when that ends.
+TEST_P(Locks, FirstUsedByAnotherThread) {
+  auto [ours, theirs] = mp::Pipe<mp::Lock>();
+  mp::Process process = context().Process(
+      +[](mp::Connection<mp::Lock> link) {
+        std::thread([&] {
+          mp::Lock lock = link.recv();
+          lock.acquire();
+        }).join();
+        while (true) ::pause();
+      },
+      std::move(theirs));
+  process.start();
+  mp::Lock lock;
+  ours.send(lock);
+  while (!lock.locked()) std::this_thread::yield();
+  EXPECT_FALSE(lock.try_acquire_for(50ms));
+  EXPECT_EQ(lock.owner(), process.pid());
+  std::thread killer([&] { process.kill(); });
+  lock.acquire();
+  EXPECT_TRUE(lock.owner_died());
+  killer.join();
+  process.join();
+}
+
 // --- conditions
 
 struct Counter {

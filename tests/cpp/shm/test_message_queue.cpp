@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/message_queue.hpp"
+
+#include <array>
+#include <cstring>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "forks.hpp"
+
+namespace procession::shm {
+namespace {
+
+using namespace std::chrono_literals;
+using Bells = MessageQueue::Bells;
+using Message = MessageQueue::Message;
+
+class MessageQueues : public CommonsTest {};
+
+Commons& commons() { return Commons::instance(); }
+
+// The message of a number: its size and content follow from it.
+base::Bytes message(std::uint64_t number, std::size_t size) {
+  base::Bytes bytes(sizeof number + size);
+  std::memcpy(bytes.data(), &number, sizeof number);
+  for (std::size_t i = 0; i < size; ++i) {
+    bytes[sizeof number + i] = static_cast<std::byte>(number + i);
+  }
+  return bytes;
+}
+
+std::uint64_t number_of(base::BytesView bytes) {
+  std::uint64_t number = 0;
+  EXPECT_GE(bytes.size(), sizeof number);
+  std::memcpy(&number, bytes.data(), sizeof number);
+  for (std::size_t i = sizeof number; i < bytes.size(); ++i) {
+    if (bytes[i] != static_cast<std::byte>(number + i - sizeof number)) {
+      ADD_FAILURE() << "message " << number << " is torn";
+      break;
+    }
+  }
+  return number;
+}
+
+std::size_t size_of(std::uint64_t number) {
+  std::uint64_t mixed = (number + 1) * 0x9e3779b97f4a7c15;
+  mixed ^= mixed >> 29;
+  return mixed % 50 == 0 ? mixed % 20'000 : mixed % 100;
+}
+
+void put(MessageQueue& queue, std::uint64_t number) {
+  while (!queue.try_put(1, message(number, size_of(number)))) {
+    queue.wait_for_room(base::Deadline::never());
+  }
+}
+
+Message get(MessageQueue& queue) {
+  Message message;
+  while (!queue.try_get(message)) queue.wait_for_message(base::Deadline::never());
+  return message;
+}
+
+TEST_F(MessageQueues, FirstInFirstOut) {
+  MessageQueue queue(0, Bells::kNo);
+  Message message;
+  EXPECT_FALSE(queue.try_get(message));
+  EXPECT_TRUE(queue.try_put(5, {}));
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 0; i < 5000; ++i) put(queue, i);  // it grows
+    EXPECT_EQ(queue.size(), 5000U + (round == 0));
+    if (round == 0) {
+      EXPECT_TRUE(queue.try_get(message));
+      EXPECT_EQ(message.form, 5U);
+      EXPECT_EQ(message.producer, ::getpid());
+      EXPECT_TRUE(message.payload.empty());
+    }
+    for (std::uint64_t i = 0; i < 5000; ++i) ASSERT_EQ(number_of(get(queue).payload), i);
+    EXPECT_EQ(queue.size(), 0U);
+  }
+}
+
+// Growth with a ring that goes round, at every place where it can.
+TEST_F(MessageQueues, GrowsWhereverItStands) {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 200; ++round) {
+    MessageQueue queue(0, Bells::kNo);
+    std::uint64_t puts = 0;
+    std::uint64_t gets = 0;
+    std::size_t largest = 1 + random() % 9000;
+    for (int i = 0; i < 300; ++i) {
+      if (random() % 16 < 7 + static_cast<std::uint64_t>(i > 200) * 5) {
+        ASSERT_TRUE(queue.try_put(1, message(puts++, random() % largest)));
+      } else if (gets < puts) {
+        ASSERT_EQ(number_of(get(queue).payload), gets++);
+      }
+      ASSERT_EQ(queue.size(), puts - gets);
+    }
+    while (gets < puts) ASSERT_EQ(number_of(get(queue).payload), gets++);
+  }
+}
+
+TEST_F(MessageQueues, AGrownRingIsGivenBack) {
+  MessageQueue queue(0, Bells::kNo);
+  for (std::uint64_t i = 0; i < 30; ++i) queue.try_put(1, message(i, 100'000));
+  std::uint64_t large = commons().usage().arena.in_use;
+  for (std::uint64_t i = 0; i < 30; ++i) ASSERT_EQ(number_of(get(queue).payload), i);
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
+    ASSERT_TRUE(queue.try_put(1, message(i, 50)));
+    ASSERT_EQ(number_of(get(queue).payload), i);
+  }
+  EXPECT_LT(commons().usage().arena.in_use, large);
+}
+
+TEST_F(MessageQueues, Bounded) {
+  MessageQueue queue(3, Bells::kNo);
+  for (std::uint64_t i = 0; i < 3; ++i) EXPECT_TRUE(queue.try_put(1, message(i, 0)));
+  EXPECT_FALSE(queue.try_put(1, message(3, 0)));
+  EXPECT_EQ(queue.wait_for_room(base::Deadline::after(2ms)), base::Waited::kTimedOut);
+  EXPECT_EQ(number_of(get(queue).payload), 0U);
+  EXPECT_EQ(queue.wait_for_room(base::Deadline::never()), base::Waited::kReady);
+  EXPECT_TRUE(queue.try_put(1, message(3, 0)));
+  for (std::uint64_t i = 1; i < 4; ++i) EXPECT_EQ(number_of(get(queue).payload), i);
+  EXPECT_EQ(queue.wait_for_message(base::Deadline::after(2ms)), base::Waited::kTimedOut);
+}
+
+TEST_F(MessageQueues, WaitersAreWoken) {
+  MessageQueue there(1, Bells::kNo);
+  MessageQueue back(1, Bells::kNo);
+  pid_t child = in_child([&] {  // a copy uses the same objects
+    for (std::uint64_t i = 0; i < 300; ++i) {
+      if (i % 10 == 0) std::this_thread::sleep_for(1ms);
+      put(back, number_of(get(there).payload) + 1);
+    }
+  });
+  for (std::uint64_t i = 0; i < 300; ++i) {
+    put(there, i);
+    if (i % 10 == 5) std::this_thread::sleep_for(1ms);
+    ASSERT_EQ(number_of(get(back).payload), i + 1);
+  }
+  EXPECT_EQ(wait_for(child), 0);
+}
+
+TEST_F(MessageQueues, Blocks) {
+  MessageQueue queue(0, Bells::kNo);
+  pid_t child = in_child([&] {
+    for (std::uint64_t i = 0; i < 10; ++i) {
+      std::array<Block, 2> blocks{commons().allocate(100'000), commons().allocate(10)};
+      base::Bytes content = message(i, 99'992);
+      std::memcpy(commons().bytes(blocks[0]).data(), content.data(), content.size());
+      EXPECT_TRUE(queue.try_put(7, message(i, 3), blocks));
+    }
+    commons().allocate(1000);  // goes with its process
+  });
+  EXPECT_EQ(wait_for(child), 0);
+  commons().sweep();
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    Message received = get(queue);
+    EXPECT_EQ(number_of(received.payload), i);
+    ASSERT_EQ(received.blocks.size(), 2U);
+    EXPECT_EQ(number_of(commons().bytes(received.blocks[0])), i);
+    for (Block block : received.blocks) commons().release(block.offset);
+  }
+  // The others go with the queue.
+}
+
+TEST_F(MessageQueues, Unfinished) {
+  MessageQueue queue(0, Bells::kNo);
+  EXPECT_FALSE(queue.task_done());
+  put(queue, 1);
+  put(queue, 2);
+  EXPECT_EQ(queue.unfinished(), 2U);
+  EXPECT_EQ(queue.wait_for_all_done(base::Deadline::after(2ms)), base::Waited::kTimedOut);
+  pid_t child = in_child([&] {
+    for (int i = 0; i < 2; ++i) {
+      get(queue);
+      EXPECT_TRUE(queue.task_done());
+    }
+  });
+  EXPECT_EQ(queue.wait_for_all_done(base::Deadline::never()), base::Waited::kReady);
+  EXPECT_EQ(wait_for(child), 0);
+  EXPECT_FALSE(queue.task_done());
+}
+
+// --- kills
+
+constexpr int kProducers = 2;
+
+struct Sent {
+  std::array<std::atomic<std::uint64_t>, kProducers> returned{};  // put() of so many has
+};
+
+void produce(MessageQueue& queue, Sent& sent, int who, std::uint64_t next) {
+  auto& returned = sent.returned[static_cast<std::size_t>(who)];
+  std::mt19937_64 random(next);
+  for (;; ++next) {
+    std::vector<Block> blocks;
+    if (random() % 64 == 0) blocks.push_back(commons().allocate(70'000));
+    std::uint64_t number = next * kProducers + static_cast<std::uint64_t>(who);
+    base::Bytes bytes = message(number, size_of(number));
+    while (!queue.try_put(1, bytes, blocks)) queue.wait_for_room(base::Deadline::never());
+    returned = next + 1;
+  }
+}
+
+// Producers are killed on any line: what put() has returned for is received once, in order.
+TEST_F(MessageQueues, KilledProducers) {
+  for (std::uint32_t most : {0U, 40U}) {
+    MessageQueue queue(most, Bells::kNo);
+    InCommon<Sent> sent;
+    std::array<std::uint64_t, kProducers> expected{};
+    auto receive = [&](const Message& received) {
+      for (Block block : received.blocks) commons().release(block.offset);
+      std::uint64_t number = number_of(received.payload);
+      std::uint64_t& next = expected[number % kProducers];
+      ASSERT_EQ(number / kProducers, next);
+      ++next;
+    };
+    std::mt19937_64 random(7);
+    std::vector<pid_t> children;
+    for (int who = 0; who < kProducers; ++who) {
+      children.push_back(in_child([&] { produce(queue, *sent, who, 0); }));
+    }
+    int kills = tests::kSanitized ? 10 : 100;
+    for (int i = 0; i < kills; ++i) {
+      auto until = base::Deadline::after(std::chrono::microseconds(random() % 3000));
+      while (!until.passed()) receive(get(queue));
+      int who = i % kProducers;
+      auto index = static_cast<std::size_t>(who);
+      kill_and_wait(children[index]);
+      // What it had put but not been told of may be there or not.
+      Message received;
+      while (queue.try_get(received)) receive(received);
+      ASSERT_GE(expected[index], sent->returned[index]);
+      ASSERT_LE(expected[index], sent->returned[index] + 1);
+      children[index] = in_child([&, next = expected[index]] { produce(queue, *sent, who, next); });
+    }
+    for (pid_t child : children) kill_and_wait(child);
+    Message received;
+    while (queue.try_get(received)) receive(received);
+    EXPECT_EQ(queue.size(), 0U);
+  }
+}
+
+constexpr std::size_t kNumbers = 1 << 22;
+
+struct Received {
+  std::array<std::atomic<std::uint8_t>, kNumbers> times{};
+  std::atomic<std::uint64_t> count{0};
+  std::atomic<std::uint32_t> lost{0};
+};
+
+// Consumers are killed on any line: nothing is received twice, and each takes one message along at most.
+TEST_F(MessageQueues, KilledConsumers) {
+  MessageQueue queue(200, Bells::kNo);
+  InCommon<Received> received;
+  auto consume = [&] {
+    Message message;
+    while (true) {
+      if (!queue.try_get(message)) {
+        queue.wait_for_message(base::Deadline::never());
+        continue;
+      }
+      received->times[number_of(message.payload)].fetch_add(1);
+      received->lost.fetch_add(message.lost);
+      received->count.fetch_add(1);
+      for (Block block : message.blocks) commons().release(block.offset);
+    }
+  };
+  std::mt19937_64 random(9);
+  std::vector<pid_t> children{in_child(consume), in_child(consume)};
+  std::uint64_t puts = 0;
+  std::uint64_t kills = tests::kSanitized ? 10 : 100;
+  for (std::uint64_t i = 0; i < kills; ++i) {
+    auto until = base::Deadline::after(std::chrono::microseconds(random() % 3000));
+    while (!until.passed() && puts < kNumbers) {
+      std::vector<Block> blocks;
+      if (random() % 64 == 0) blocks.push_back(commons().allocate(70'000));
+      base::Bytes bytes = message(puts, size_of(puts));
+      while (!queue.try_put(1, bytes, blocks)) queue.wait_for_room(base::Deadline::never());
+      ++puts;
+    }
+    pid_t& victim = children[i % 2];
+    kill_and_wait(victim);
+    victim = in_child(consume);
+  }
+  while (queue.size() > 0) std::this_thread::yield();
+  for (pid_t child : children) kill_and_wait(child);
+  kills += children.size();
+  std::uint64_t once = 0;
+  for (std::uint64_t i = 0; i < puts; ++i) {
+    ASSERT_LE(received->times[i], 1) << i;
+    once += received->times[i];
+  }
+  EXPECT_GE(once + kills, puts);
+  EXPECT_LE(received->lost, puts - once) << "what is told to be lost is";
+}
+
+// All at once, and growth: nobody hangs, and what is left is whole.
+TEST_F(MessageQueues, KillsOnAnyLine) {
+  MessageQueue queue(0, Bells::kNo);
+  auto churn = [&] {
+    std::mt19937_64 random(static_cast<std::uint64_t>(::getpid()));
+    Message received;
+    std::uint64_t number = 0;
+    while (true) {
+      std::uint64_t burst = random() % 64 == 0 ? 400 : random() % 8;
+      for (std::uint64_t i = 0; i < burst; ++i, ++number) {
+        std::vector<Block> blocks;
+        if (random() % 32 == 0) blocks.push_back(commons().allocate(1000));
+        queue.try_put(1, message(number, random() % 300), blocks);
+      }
+      for (std::uint64_t i = 0; i < burst + 1; ++i) {
+        if (!queue.try_get(received)) break;
+        number_of(received.payload);
+        for (Block block : received.blocks) commons().release(block.offset);
+      }
+    }
+  };
+  std::mt19937_64 random(13);
+  std::vector<pid_t> children{in_child(churn), in_child(churn), in_child(churn)};
+  for (int i = 0; i < (tests::kSanitized ? 10 : 150); ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+    pid_t& victim = children[static_cast<std::size_t>(i % 3)];
+    kill_and_wait(victim);
+    put(queue, 1);
+    Message received = get(queue);
+    for (Block block : received.blocks) commons().release(block.offset);
+    victim = in_child(churn);
+  }
+  for (pid_t child : children) kill_and_wait(child);
+  Message received;
+  while (queue.try_get(received)) {
+    for (Block block : received.blocks) commons().release(block.offset);
+  }
+  EXPECT_EQ(queue.size(), 0U);
+  put(queue, 17);
+  EXPECT_EQ(number_of(get(queue).payload), 17U);
+}
+
+// --- memory that somebody else has written to
+
+// As MessageQueue::Record begins: its two rings.
+struct RingWords {
+  std::uint64_t offset;
+  std::uint64_t capacity;
+  std::uint64_t words[22];
+};
+static_assert(sizeof(RingWords) == 192);
+
+RingWords* rings_of(MessageQueue& queue) {
+  auto at = reinterpret_cast<std::uintptr_t>(&queue.cell()->as<std::byte>());
+  return reinterpret_cast<RingWords*>((at + 63) & ~std::uintptr_t{63});
+}
+
+TEST_F(MessageQueues, CorruptedMemoryRaises) {
+  MessageQueue queue(0, Bells::kNo);
+  RingWords& ring = *rings_of(queue);
+  std::span<std::byte> bytes = commons().bytes({ring.offset, ring.capacity});
+  queue.try_put(1, message(1, 10));
+  auto* words = reinterpret_cast<std::uint32_t*>(bytes.data());
+  std::uint32_t length = std::exchange(words[2], 1 << 30);
+  Message received;
+  EXPECT_THROW(queue.try_get(received), std::runtime_error);
+  words[2] = length;
+  std::uint32_t mark = std::exchange(words[0], 3);
+  EXPECT_THROW(queue.try_get(received), std::runtime_error);
+  words[0] = mark;
+  EXPECT_TRUE(queue.try_get(received)) << "no lock is left locked";
+}
+
+TEST_F(MessageQueues, RandomCorruptionNeverCrashes) {
+  std::mt19937_64 random(17);
+  for (int round = 0; round < (tests::kSanitized ? 300 : 3000); ++round) {
+    MessageQueue queue(0, Bells::kNo);
+    for (std::uint64_t i = 0; i < random() % 100; ++i) queue.try_put(1, message(i, random() % 300));
+    Message received;
+    for (std::uint64_t i = 0; i < random() % 50; ++i) queue.try_get(received);
+    RingWords* rings = rings_of(queue);
+    std::array<RingWords, 2> before{rings[0], rings[1]};
+    std::span<std::byte> bytes =
+        commons().bytes({rings[0].offset ? rings[0].offset : rings[1].offset,
+                         std::max(rings[0].capacity, rings[1].capacity)});
+    for (std::uint64_t i = 0; i < 1 + random() % 8; ++i) {
+      if (random() % 2) {
+        auto* head = reinterpret_cast<std::byte*>(rings);
+        head[random() % (2 * sizeof(RingWords))] = static_cast<std::byte>(random());
+      } else {
+        bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+      }
+    }
+    try {
+      for (int i = 0; i < 200; ++i) {
+        if (random() % 3 == 0) queue.try_put(1, message(1, random() % 300));
+        queue.try_get(received);
+      }
+    } catch (const std::runtime_error&) {
+    } catch (const std::bad_alloc&) {
+    }
+    // So that it ends as it began: the ring's block goes with the queue.
+    for (RingWords ring : before) {
+      if (ring.offset) commons().release(ring.offset);
+    }
+    rings[0].offset = rings[1].offset = 0;
+  }
+}
+
+}  // namespace
+}  // namespace procession::shm
