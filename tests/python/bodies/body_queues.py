@@ -223,10 +223,14 @@ class FailsToLoad:
         return fail, ("never again",)
 
 
+def put_what_fails(q):
+    put_all([FailsToLoad(), "next"], q)
+
+
 @case(ours=True)
 def what_cant_be_unpickled_names_its_producer():
     q = mp.Queue()
-    process = started(put_all, [FailsToLoad(), "next"], q)
+    process = started(put_what_fails, q)
     with raises(LookupError, "never again") as caught:
         q.get()
     assert str(process.pid) in caught[0].__notes__[-1]

@@ -279,8 +279,9 @@ def a_killed_waiter_is_passed_over():
     second.join()
 
 
-def set_later(event, other):
+def set_later(event, other, told):
     event.wait()
+    told.release()
     other.set()
 
 
@@ -289,9 +290,12 @@ def events():
     event, other = mp.Event(), mp.Event()
     assert not event.is_set()
     assert not event.wait(0.01)
-    processes = [started(set_later, event, other) for _ in range(3)]
+    told = mp.Semaphore(0)
+    processes = [started(set_later, event, other, told) for _ in range(3)]
     event.set()
     assert other.wait(watch.WATCHDOG_S)
+    for _ in processes:
+        assert told.acquire(timeout=watch.WATCHDOG_S)
     assert event.is_set()
     assert event.wait()
     event.clear()
