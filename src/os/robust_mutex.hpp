@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+#include <atomic>
+
 #include "os/futex.hpp"
 
 namespace procession::os {
@@ -31,6 +33,15 @@ class RobustMutex {
  private:
   pthread_mutex_t mutex_;
 };
+
+// A full barrier behind an unlock, which is one itself on x86: a locked instruction.
+inline void fence_after_unlock() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
 
 // Locks in a scope. `owner_died` is what lock() said.
 class RobustLock {

@@ -21,11 +21,14 @@ namespace {
 
 constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
 constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
+constexpr std::uint64_t kFetchAhead = 1024;         // bytes
 constexpr std::uint64_t kMoving = ~std::uint64_t{0};
 constexpr std::uint32_t kMark = 0x4d515545;  // in each entry, to see that it is one
 constexpr std::uint32_t kSkip = 0x534b4950;  // the rest of the ring is unused
 
 constexpr std::uint32_t kLongestSpin = 50;  // us: what a sleep and the wake cost
+constexpr std::uint32_t kPauses = 32;       // between two looks
+constexpr std::uint32_t kLongestLull = 64;  // before the first: a microsecond or two
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
 
 std::uint64_t round_up(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
@@ -45,7 +48,7 @@ struct MessageQueue::Ring {
   alignas(64) std::atomic<std::uint64_t> tail;  // written by who puts
   std::uint64_t seen_head;                      // by whom, too
   alignas(64) std::atomic<std::uint64_t> head;  // by who gets
-  std::uint64_t seen_tail;
+  std::atomic<std::uint64_t> seen_tail;
 };
 
 struct MessageQueue::Entry {
@@ -211,7 +214,7 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
     queue.puts.store(puts + 1, std::memory_order_release);
     queue.putter = 0;
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  os::fence_after_unlock();
   if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
     if (os::futex_wake(queue.puts, 1) > 0) queue.getters_asleep = 1;  // others may sleep, too
   }
@@ -340,9 +343,7 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
 
 bool MessageQueue::try_get(Message& message) {
   Record& queue = record();
-  if (queue.puts.load(std::memory_order_acquire) == queue.gets.load(std::memory_order_acquire)) {
-    return false;  // whoever puts something wakes, in any case
-  }
+  if (!has_message()) return false;  // whoever puts something wakes, in any case
   bool received = false;
   bool was_full = false;
   {
@@ -352,12 +353,14 @@ bool MessageQueue::try_get(Message& message) {
     while (!received) {
       Ring& from = ring();
       std::uint64_t head = from.head.load(std::memory_order_relaxed);
-      if (head == from.seen_tail) {
-        from.seen_tail = from.tail.load(std::memory_order_acquire);
-        if (head == from.seen_tail) break;
+      std::uint64_t tail = from.seen_tail.load(std::memory_order_relaxed);
+      if (head == tail) {
+        tail = from.tail.load(std::memory_order_acquire);
+        from.seen_tail.store(tail, std::memory_order_relaxed);
+        if (head == tail) break;
       }
       const Mapped& memory = map(get_ring_, from);
-      std::uint64_t used = memory.used(head, from.seen_tail);
+      std::uint64_t used = memory.used(head, tail);
       auto& entry = *reinterpret_cast<Entry*>(memory.at(head));
       if (entry.mark == kSkip) {
         if (used < memory.left(head)) corrupted();
@@ -379,7 +382,7 @@ bool MessageQueue::try_get(Message& message) {
       queue.is_taking = 0;
     }
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  os::fence_after_unlock();
   if (queue.putters_asleep.load(std::memory_order_relaxed) && queue.putters_asleep.exchange(0)) {
     if (os::futex_wake(queue.gets, 1) > 0) queue.putters_asleep = 1;
   }
@@ -431,15 +434,26 @@ base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>&
     spin = kLongestSpin;
   if (can_spin && spin > 0) {
     auto end = base::Deadline::Clock::now() + std::chrono::microseconds(spin);
-    do {
-      for (int i = 0; i < 16; ++i) {
-        if (ready()) {
-          spin_us_.store(std::min(kLongestSpin, spin * 2), std::memory_order_relaxed);
-          return base::Waited::kReady;
-        }
-        os::pause();
-      }
-    } while (base::Deadline::Clock::now() < end);
+    // Each look takes the word from whoever writes it. Where something comes in no time, in a stream, it
+    // is left alone for longer, and then there is more of it.
+    std::uint32_t lull = lull_.load(std::memory_order_relaxed);
+    std::uint32_t pauses = std::max(1U, lull);
+    auto rest = [&] {
+      for (std::uint32_t i = 0; i < pauses; ++i) os::pause();
+    };
+    rest();
+    bool is_ready = ready();
+    lull_.store(is_ready ? std::min(kLongestLull, pauses * 2) : lull / 2,
+                std::memory_order_relaxed);
+    for (pauses = 1; !is_ready; pauses = std::min(kPauses, pauses * 2)) {
+      if (base::Deadline::Clock::now() >= end) break;
+      rest();
+      is_ready = ready();
+    }
+    if (is_ready) {
+      spin_us_.store(std::min(kLongestSpin, spin * 2), std::memory_order_relaxed);
+      return base::Waited::kReady;
+    }
     spin_us_.store(spin > 2 ? spin / 2 : 0, std::memory_order_relaxed);
   }
   while (true) {
@@ -457,7 +471,7 @@ base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>&
 
 base::Waited MessageQueue::wait_for_message(base::Deadline deadline) {
   Record& queue = record();
-  return wait(queue.puts, queue.getters_asleep, deadline, [this] { return size() > 0; });
+  return wait(queue.puts, queue.getters_asleep, deadline, [this] { return has_message(); });
 }
 
 base::Waited MessageQueue::wait_for_room(base::Deadline deadline) {
@@ -487,6 +501,15 @@ base::Waited MessageQueue::wait_for_all_done(base::Deadline deadline) {
 }
 
 // The bells
+
+// Looks at one word that is written by whoever puts, and not even at that while it is known that there is
+// something. In a ring that has just been left, it may look as if there were something still.
+bool MessageQueue::has_message() const noexcept {
+  const Ring& from = ring();
+  std::uint64_t head = from.head.load(std::memory_order_acquire);
+  return head != from.seen_tail.load(std::memory_order_relaxed) ||
+         head != from.tail.load(std::memory_order_acquire);
+}
 
 bool MessageQueue::has_room() const noexcept {
   Record& queue = record();

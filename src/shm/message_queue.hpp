@@ -98,6 +98,7 @@ class MessageQueue {
   void forget_old_ring(Record& queue) noexcept;
   bool receive(Entry& entry, Message& message);
   void give_up(Entry& entry);
+  bool has_message() const noexcept;
   bool has_room() const noexcept;
   void tell_bells(Record& queue, bool was_empty, bool was_full);
   template <class Ready>
@@ -113,6 +114,7 @@ class MessageQueue {
   Mapped get_ring_;
   std::atomic<std::uint32_t> spin_us_{20};  // learned
   std::atomic<std::uint32_t> waits_{0};
+  std::atomic<std::uint32_t> lull_{0};  // learned, too: pauses before the first look
 };
 
 }  // namespace procession::shm
