@@ -28,8 +28,9 @@ def array() -> Any:
     return numpy.ones(100_000_000 // 8)
 
 
-def put_many(queue: Any, message: Any, count: int, go: Any) -> None:
+def put_many(queue: Any, message: Any, count: int, go: Any, ready: Any) -> None:
     """The other process: put so many messages once it is told to."""
+    ready.release()
     go.wait()
     for _ in range(count):
         queue.put(message)
@@ -43,24 +44,23 @@ def echo(there: Any, back: Any) -> None:
 
 def many_to_one(context: Any, queue: Any, message: Any, count: int, producers: int) -> list[float]:
     """Seconds for each message on the average, as its receiver sees it."""
-    go = context.Event()
+    go, ready = context.Event(), context.Semaphore(0)
     processes = [
-        context.Process(target=put_many, args=(queue, message, count // producers, go))
+        context.Process(target=put_many, args=(queue, message, count // producers, go, ready))
         for _ in range(producers)
     ]
     for process in processes:
         process.start()
-    go.set()
-    for _ in range(producers):
-        queue.get()
+        ready.acquire()
     begin = time.perf_counter()
-    left = count // producers * producers - producers
-    for _ in range(left):
+    go.set()
+    total = count // producers * producers
+    for _ in range(total):
         queue.get()
     seconds = time.perf_counter() - begin
     for process in processes:
         process.join()
-    return [seconds / left]
+    return [seconds / total]
 
 
 def there_and_back(context: Any, message: Any, count: int) -> list[float]:

@@ -29,6 +29,7 @@ constexpr int kPlainBudget = 64;
 // How a message's payload is to be read.
 enum Form : std::uint32_t {
   kPlainValue,  // bindings/plain
+  kBytes,       // the content of bytes
   kPickle,
   kByRule,         // a pickle by procession.reduction's rule, with a block for each of its buffers
   kInBlock = 256,  // the payload is the first block
@@ -37,6 +38,10 @@ enum Form : std::uint32_t {
 base::BytesView bytes_of(nb::handle bytes) {
   return std::as_bytes(std::span(PyBytes_AS_STRING(bytes.ptr()),
                                  static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))));
+}
+
+nb::bytes to_bytes(base::BytesView bytes) {
+  return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 // A descriptor's duplicate that belongs to the queue; -1 is none.
@@ -74,8 +79,11 @@ class Queue {
     auto put_now = [&] { return queue_.try_put(message.form, message.payload(), message.blocks); };
     if (put_now()) return message.is_sent();
     if (!block || (timeout && *timeout <= 0)) return false;
-    base::Bytes own(message.plain.begin(), message.plain.end());  // others put meanwhile
-    message.plain = own;
+    base::Bytes own;
+    if (message.form == kPlainValue) {  // others put meanwhile
+      own.assign(message.plain.begin(), message.plain.end());
+      message.plain = own;
+    }
     base::Deadline deadline = deadline_of(true, timeout);
     while (true) {
       base::Waited waited = wait_with_signals([&] { return queue_.wait_for_room(deadline); },
@@ -125,7 +133,7 @@ class Queue {
   }
 
  private:
-  static constexpr std::size_t kKept = 1 << 16;
+  static constexpr std::size_t kKept = 2 * shm::MessageQueue::kMostInline;
 
   // A message on its way: its blocks are this process's until they are sent.
   struct Outgoing {
@@ -163,6 +171,12 @@ class Queue {
 
   Outgoing message_of(nb::handle object) {
     Outgoing message;
+    if (PyBytes_CheckExact(object.ptr()) &&
+        bytes_of(object).size() <= shm::MessageQueue::kMostInline) {
+      message.form = kBytes;
+      message.plain = bytes_of(object);  // the caller's, while put() lasts
+      return message;
+    }
     scratch_.clear();
     int budget = kPlainBudget;
     if (write_plain(object.ptr(), budget, scratch_)) {
@@ -210,6 +224,7 @@ class Queue {
   nb::object object_of(shm::MessageQueue::Message& message) {
     base::BytesView payload = message.payload;
     if (message.form == kPlainValue) return read_plain(payload);
+    if (message.form == kBytes) return to_bytes(payload);
     nb::list buffers;
     for (shm::Block block : std::exchange(message.blocks, {})) {
       auto release = [offset = block.offset] { shm::Commons::instance().release(offset); };
@@ -222,7 +237,7 @@ class Queue {
       pickle = buffers[0];
       PyList_SetSlice(buffers.ptr(), 0, 1, nullptr);
     } else {
-      pickle = nb::bytes(reinterpret_cast<const char*>(payload.data()), payload.size());
+      pickle = to_bytes(payload);
     }
     if ((message.form & ~kInBlock) == kPickle) return loads_(pickle);
     return support_.attr("load")(pickle, buffers, message.producer);

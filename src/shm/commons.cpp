@@ -27,6 +27,8 @@ constexpr std::uint64_t kMostUnits = 64;  // of a cell
 constexpr int kLastBreathMs = 1000;
 
 constexpr int kForksToSweep = 64;
+constexpr std::uint32_t kBurialsToTrim = 64;
+constexpr std::uint64_t kKeptOfTheDead = 16 << 20;  // bytes of warm pages
 
 // A copy that has not said within this time that it refers to what its parent does was killed before it
 // could: it says so in the first microseconds of its life.
@@ -174,8 +176,7 @@ CellHeader& Commons::cell_at(std::uint64_t offset) const noexcept {
 
 // The roster
 
-Ticket Commons::ticket() {
-  if (Ticket mine = ticket_.load(std::memory_order_relaxed)) return mine;
+Ticket Commons::first_ticket() {
   std::lock_guard lock(mutex_);
   if (!ticket_) {
     take_place();
@@ -294,6 +295,8 @@ void Commons::bury(Place& dead, std::uint32_t index) {
     }
   }
   arena().reclaim(static_cast<int>(index));
+  // Their slots are this process's now, each to be looked through when it allocates.
+  if (++buried_ % kBurialsToTrim == 0) arena().trim(kKeptOfTheDead);
   dead.ticket.store(0, std::memory_order_release);
   header().dead.fetch_add(1);
 }

@@ -130,7 +130,10 @@ class Commons {
   static void adopt(os::Fd roster_memory, os::Fd arena_memory);
 
   // This process as others see it. OsError (EUSERS) if 1023 processes have a place.
-  Ticket ticket();
+  Ticket ticket() {
+    Ticket mine = own_ticket();
+    return mine ? mine : first_ticket();
+  }
 
   // The same, or 0 if it has none yet.
   Ticket own_ticket() const noexcept { return ticket_.load(std::memory_order_relaxed); }
@@ -198,6 +201,7 @@ class Commons {
   std::atomic<std::uint64_t>* bitmap() const noexcept;
   CellHeader& cell_at(std::uint64_t offset) const noexcept;
 
+  Ticket first_ticket();
   void take_place();
   std::uint32_t free_place();
   bool copies_have_settled(Place& parent);
@@ -226,6 +230,7 @@ class Commons {
   std::unordered_map<std::uint64_t, std::weak_ptr<Cell>> cells_;
   std::vector<std::uint64_t> undropped_;  // references that a forked copy may not have taken yet
   std::optional<Arena> arena_;
+  std::uint32_t buried_ = 0;
   pid_t pid_ = 0;
 };
 
