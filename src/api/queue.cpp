@@ -66,17 +66,18 @@ struct QueueState : api::Shared<shm::MessageQueue> {
   bool put(std::uint32_t form, base::BytesView payload, std::span<const shm::Block> blocks,
            Seconds timeout) {
     shm::MessageQueue& queue = engine();
-    auto put_now = [&] {
-      return api::with_api_errors("can't put into a queue",
-                                  [&] { return queue.try_put(form, payload, blocks); });
-    };
-    if (put_now()) return true;
-    base::Deadline deadline = api::deadline_after(timeout);
-    while (!deadline.passed()) {
-      queue.wait_for_room(deadline);
-      if (put_now()) return true;
+    // No with_api_errors: a closure of spans would be copied in a way that waits for all stores.
+    try {
+      if (queue.try_put(form, payload, blocks)) return true;
+      base::Deadline deadline = api::deadline_after(timeout);
+      while (!deadline.passed()) {
+        queue.wait_for_room(deadline);
+        if (queue.try_put(form, payload, blocks)) return true;
+      }
+      return false;
+    } catch (const base::OsError& error) {
+      throw OsError(error.error_number(), "can't put into a queue: " + error.attempted());
     }
-    return false;
   }
 
   bool get(shm::MessageQueue::Message& message, Seconds timeout) {

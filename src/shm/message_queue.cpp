@@ -12,8 +12,10 @@
 
 #include "base/check.hpp"
 #include "base/error.hpp"
+#include "os/barrier.hpp"
 #include "os/cpu.hpp"
 #include "os/event.hpp"
+#include "shm/biased_mutex.hpp"
 
 namespace procession::shm {
 
@@ -80,14 +82,15 @@ struct MessageQueue::Record {
   std::uint32_t most;
   std::atomic<std::uint32_t> wants_bell;
   std::atomic<std::uint32_t> wants_room_bell;
-  // Putting is under the cell's mutex. Messages since the beginning, modulo 2^32; those who wait for
+  //  Messages since the beginning, modulo 2^32; those who wait for
   // one sleep here.
+  BiasedMutex put_mutex;
   alignas(64) os::FutexWord puts;
   std::uint32_t seen_gets;
   Ticket putter;            // who is about to make blocks the session's, with
   std::uint64_t putter_at;  // the entry at that position, or to move to ring kMoving minus that
+  BiasedMutex get_mutex;
   alignas(64) os::FutexWord gets;
-  os::RobustMutex get_mutex;
   std::uint32_t is_taking;  // the message of this number is being received:
   std::uint32_t taken;
   std::uint32_t lost;
@@ -118,6 +121,7 @@ MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
   }
   cell_ = commons.make_cell(CellKind::kQueue, sizeof(Record) + 64);
   Record& queue = record();
+  queue.put_mutex.init();
   queue.get_mutex.init();
   queue.most = most;
   Block block = commons.allocate(kFirstRing);
@@ -157,6 +161,11 @@ std::uint64_t MessageQueue::Mapped::used(std::uint64_t head, std::uint64_t tail)
   return tail - head;
 }
 
+bool MessageQueue::wants_bells(const Record& queue) noexcept {
+  return (queue.wants_bell.load(std::memory_order_relaxed) |
+          queue.wants_room_bell.load(std::memory_order_relaxed)) != 0;
+}
+
 // Put
 
 bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
@@ -166,8 +175,8 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
   std::uint64_t need = round_up(sizeof(Entry) + blocks.size_bytes() + payload.size());
   bool was_empty = false;
   {
-    os::RobustLock lock(cell_->header().mutex);
-    if (lock.owner_died) repair_puts(queue);
+    BiasedMutex::Lock lock(queue.put_mutex, cell_->commons());
+    if (lock.owner_died()) repair_puts(queue);
     std::uint32_t puts = queue.puts.load(std::memory_order_relaxed);
     if (queue.most && puts - queue.seen_gets >= queue.most) {
       queue.seen_gets = queue.gets.load(std::memory_order_acquire);
@@ -218,7 +227,7 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
   if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
     if (os::futex_wake(queue.puts, 1) > 0) queue.getters_asleep = 1;  // others may sleep, too
   }
-  tell_bells(queue, was_empty, false);
+  if (wants_bells(queue)) tell_bells(queue, was_empty, false);
   return true;
 }
 
@@ -250,12 +259,12 @@ void MessageQueue::take_back(Record& queue, Ticket putter) {
   for (Block block : entry.block_span()) release(block);
 }
 
-// Under the cell's mutex, after somebody was killed who held it: a message that lies there counts.
+// Under the putters' mutex, after somebody was killed who held it: a message that lies there counts.
 void MessageQueue::repair_puts(Record& queue) {
   if (Ticket putter = std::exchange(queue.putter, 0)) take_back(queue, putter);
   forget_old_ring(queue);
-  os::RobustLock getting(queue.get_mutex);
-  if (getting.owner_died) repair_gets(queue);
+  BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
+  if (getting.owner_died()) repair_gets(queue);
   const Ring& from = ring();
   const Mapped& memory = map(put_ring_, from);
   std::uint32_t puts = queue.gets;
@@ -296,14 +305,14 @@ void MessageQueue::forget_old_ring(Record& queue) noexcept {
   if (offset) cell_->commons().release(offset);
 }
 
-// Under the cell's mutex: all messages go to a ring of that capacity.
+// Under the putters' mutex: all messages go to a ring of that capacity.
 void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   Commons& commons = cell_->commons();
   capacity = std::max(capacity, kFirstRing);
   Block block = commons.allocate(capacity);
   std::byte* to = commons.bytes(block).data();
-  os::RobustLock getting(queue.get_mutex);
-  if (getting.owner_died) repair_gets(queue);
+  BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
+  if (getting.owner_died()) repair_gets(queue);
   Ring& from = ring();
   Ring& other = queue.rings[1 - (queue.current & 1)];
   const Mapped& memory = map(put_ring_, from);
@@ -347,8 +356,8 @@ bool MessageQueue::try_get(Message& message) {
   bool received = false;
   bool was_full = false;
   {
-    os::RobustLock lock(queue.get_mutex);
-    if (lock.owner_died) repair_gets(queue);
+    BiasedMutex::Lock lock(queue.get_mutex, cell_->commons());
+    if (lock.owner_died()) repair_gets(queue);
     was_full = queue.wants_room_bell.load(std::memory_order_relaxed) && !has_room();
     while (!received) {
       Ring& from = ring();
@@ -386,7 +395,7 @@ bool MessageQueue::try_get(Message& message) {
   if (queue.putters_asleep.load(std::memory_order_relaxed) && queue.putters_asleep.exchange(0)) {
     if (os::futex_wake(queue.gets, 1) > 0) queue.putters_asleep = 1;
   }
-  tell_bells(queue, false, was_full);
+  if (wants_bells(queue)) tell_bells(queue, false, was_full);
   return received;
 }
 
@@ -409,7 +418,10 @@ bool MessageQueue::receive(Entry& entry, Message& message) {
   }
   message.form = entry.form;
   message.producer = entry.producer;
-  message.blocks.assign(entry.block_span().begin(), entry.block_span().end());
+  message.blocks.clear();
+  if (entry.blocks > 0) {
+    message.blocks.assign(entry.block_span().begin(), entry.block_span().end());
+  }
   message.payload.assign(entry.payload(), entry.payload() + entry.length);
   return true;
 }
@@ -459,7 +471,7 @@ base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>&
   while (true) {
     std::uint32_t seen = word.load(std::memory_order_acquire);
     asleep.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!os::barrier_everywhere()) std::atomic_thread_fence(std::memory_order_seq_cst);
     if (ready()) return base::Waited::kReady;
     if (deadline.passed()) return base::Waited::kTimedOut;
     base::Deadline until = base::Deadline::earlier(deadline, base::Deadline::after(kLookAgain));

@@ -100,6 +100,7 @@ class MessageQueue {
   void give_up(Entry& entry);
   bool has_message() const noexcept;
   bool has_room() const noexcept;
+  static bool wants_bells(const Record& queue) noexcept;
   void tell_bells(Record& queue, bool was_empty, bool was_full);
   template <class Ready>
   base::Waited wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,

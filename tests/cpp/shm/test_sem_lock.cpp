@@ -2,9 +2,11 @@
 #include "shm/sem_lock.hpp"
 
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "forks.hpp"
+#include "shm/biased_mutex.hpp"
 
 namespace procession::shm {
 namespace {
@@ -151,6 +153,47 @@ TEST_P(Kills, OnAnyLine) {
   EXPECT_TRUE(is_had(lock.acquire(base::Deadline::never())));
   EXPECT_TRUE(lock.release());
   EXPECT_EQ(lock.value(), 1U);
+}
+
+// Favourites are killed inside, and their favour is taken away by others: one at a time.
+TEST_F(SemLocks, FavouritesOfABiasedMutexAreKilled) {
+  struct Shared {
+    BiasedMutex mutex;
+    std::atomic<int> inside;
+    std::atomic<int> overlaps;
+    std::atomic<std::uint64_t> turns;
+    std::uint64_t half_done;
+  };
+  InCommon<Shared> guarded;
+  guarded->mutex.init();
+  Commons& commons = Commons::instance();
+  auto enter = [&](int who) {
+    BiasedMutex::Lock lock(guarded->mutex, commons);
+    if (lock.owner_died()) guarded->half_done = 0;
+    if (std::exchange(guarded->half_done, 1) != 0) guarded->overlaps.fetch_add(1);
+    guarded->inside.store(who, std::memory_order_relaxed);
+    guarded->turns.store(guarded->turns.load(std::memory_order_relaxed) + 1,
+                         std::memory_order_relaxed);
+    if (guarded->inside.load(std::memory_order_relaxed) != who) guarded->overlaps.fetch_add(1);
+    guarded->half_done = 0;
+  };
+  auto alone = [&] {
+    while (true) enter(::getpid());
+  };
+  std::mt19937_64 random(5);
+  for (int i = 0; i < (tests::kSanitized ? 20 : 300); ++i) {
+    pid_t child = in_child(alone);
+    std::uint64_t turns = guarded->turns;
+    await(guarded->turns, turns + 1000);  // it is the favourite
+    for (int j = 0; j < 3; ++j) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 300));
+      enter(0);
+    }
+    if (i % 2) await(guarded->turns, guarded->turns + 5000);
+    kill_and_wait(child);
+    enter(0);
+  }
+  EXPECT_EQ(guarded->overlaps, 0);
 }
 
 }  // namespace

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// shm/biased_mutex: a robust mutex that costs next to nothing to a thread that is the only one to use it.
+//
+// A thread that has had it kPatience times in a row becomes its favourite: from then on it says by a
+// plain store that it is inside. Another one that wants the mutex takes the favour away, has a barrier
+// done on every CPU (os/barrier), and waits until the favourite, which holds it for moments only, is
+// out or dead. Each time that happens, the next favour takes twice as long to come by.
+//
+//   favourite:  inside = 1;  is it me still? ── yes ──► holds it ──► inside = 0
+//   another:    mutex.lock();  favourite = nobody;  barrier everywhere;  wait for inside == 0 ──► holds it
+//
+// In memory that processes share, for those of one session. Thread-safe.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "os/robust_mutex.hpp"
+#include "shm/commons.hpp"
+
+namespace procession::shm {
+
+class alignas(64) BiasedMutex {
+ public:
+  // Of zeroed memory. See os::RobustMutex.
+  void init();
+
+  // Held in a scope.
+  class Lock {
+   public:
+    Lock(BiasedMutex& mutex, Commons& commons);
+    ~Lock();
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+    // Whether its last holder died with it: what it guards may be half changed.
+    bool owner_died() const noexcept { return owner_died_; }
+
+   private:
+    BiasedMutex& guarded_by_;
+    std::atomic<std::uint32_t>* inside_ = nullptr;  // the favourite's
+    bool owner_died_ = false;
+  };
+
+ private:
+  static constexpr std::uint32_t kPatience = 256;
+  // A process whose place is a higher one can't be the favourite.
+  static constexpr std::uint32_t kPlacesWithFavour = 128;
+
+  bool take_favour_away(Commons& commons);
+  void consider(Commons& commons);
+
+  std::atomic<Ticket> favourite_;  // its process: each has one thread that can be it; 0: nobody
+  // Under mutex_, by those who aren't the favourite:
+  Ticket last_;           // who had it last,
+  std::uint32_t in_row_;  // so many times in a row
+  std::uint32_t patience_;
+  os::RobustMutex mutex_;
+  // Of each place, written by the one thread of its process that is or was the favourite.
+  std::array<std::atomic<std::uint32_t>, kPlacesWithFavour> inside_;
+};
+
+}  // namespace procession::shm
