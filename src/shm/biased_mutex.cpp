@@ -53,7 +53,7 @@ BiasedMutex::Lock::Lock(BiasedMutex& mutex, Commons& commons) : guarded_by_(mute
     inside.store(0, std::memory_order_release);
   }
   owner_died_ = mutex.mutex_.lock();
-  if (mutex.favourite_.load(std::memory_order_relaxed) != 0) {
+  if (mutex.favourite_.load(std::memory_order_relaxed) != 0 || mutex.leaving_ != 0) {
     owner_died_ |= mutex.take_favour_away(commons);
   } else if (kFavours) {
     mutex.consider(commons);
@@ -68,9 +68,13 @@ BiasedMutex::Lock::~Lock() {
   }
 }
 
-// Under mutex_. Whether the favourite was killed inside.
+// Under mutex_. Whether the favourite was killed inside. Whoever is killed while it waits leaves word
+// for the next one, which waits in its place.
 bool BiasedMutex::take_favour_away(Commons& commons) {
-  Ticket favourite = favourite_.exchange(0);
+  if (Ticket favourite = favourite_.load()) leaving_ = favourite;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  favourite_.store(0);
+  Ticket favourite = leaving_;
   in_row_ = 0;
   patience_ = std::min(kMostPatience, patience_ * 2);
   std::atomic<std::uint32_t>& inside = inside_[(favourite & kPlaceMask) % kPlacesWithFavour];
@@ -79,9 +83,13 @@ bool BiasedMutex::take_favour_away(Commons& commons) {
   for (int looks = 1; inside.load(std::memory_order_acquire) != 0; ++looks) {
     os::pause();
     if (looks % 1000 != 0) continue;
-    if (commons.is_dead(favourite)) return true;
+    if (commons.is_dead(favourite)) {
+      leaving_ = 0;
+      return true;
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
+  leaving_ = 0;
   return false;
 }
 

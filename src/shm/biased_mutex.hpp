@@ -53,6 +53,7 @@ class alignas(64) BiasedMutex {
 
   std::atomic<Ticket> favourite_;  // its process: each has one thread that can be it; 0: nobody
   // Under mutex_, by those who aren't the favourite:
+  Ticket leaving_;        // whose favour was taken away, until it is known to be outside
   Ticket last_;           // who had it last,
   std::uint32_t in_row_;  // so many times in a row
   std::uint32_t patience_;
