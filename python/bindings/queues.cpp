@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,18 @@ base::BytesView bytes_of(nb::handle bytes) {
 
 nb::bytes to_bytes(base::BytesView bytes) {
   return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+// glibc gives the end of the heap back once 128 KiB of it are free: a message of 64 kB would be new
+// memory each time, at 16 page faults. It keeps twice the size of the largest block that it has mapped
+// and unmapped by itself: this is one.
+void let_malloc_keep_large_blocks() {
+  static const bool done = [] {
+    void* volatile block = std::malloc(4 * shm::MessageQueue::kMostInline);
+    std::free(block);
+    return true;
+  }();
+  static_cast<void>(done);
 }
 
 // A descriptor's duplicate that belongs to the queue; -1 is none.
@@ -133,6 +146,7 @@ class Queue {
   }
 
  private:
+  static constexpr std::size_t kLarge = 32 << 10;
   static constexpr std::size_t kKept = 2 * shm::MessageQueue::kMostInline;
 
   // A message on its way: its blocks are this process's until they are sent.
@@ -224,7 +238,10 @@ class Queue {
   nb::object object_of(shm::MessageQueue::Message& message) {
     base::BytesView payload = message.payload;
     if (message.form == kPlainValue) return read_plain(payload);
-    if (message.form == kBytes) return to_bytes(payload);
+    if (message.form == kBytes) {
+      if (payload.size() >= kLarge) let_malloc_keep_large_blocks();
+      return to_bytes(payload);
+    }
     nb::list buffers;
     for (shm::Block block : std::exchange(message.blocks, {})) {
       auto release = [offset = block.offset] { shm::Commons::instance().release(offset); };

@@ -28,12 +28,21 @@ constexpr std::uint64_t kMoving = ~std::uint64_t{0};
 constexpr std::uint32_t kMark = 0x4d515545;  // in each entry, to see that it is one
 constexpr std::uint32_t kSkip = 0x534b4950;  // the rest of the ring is unused
 
+// Bytes of a message for whose room a put waits a moment before it takes new memory.
+constexpr std::uint64_t kWorthWaiting = 8 << 10;
+constexpr std::chrono::nanoseconds kLongestWait{100'000};
+
 constexpr std::uint32_t kLongestSpin = 50;  // us: what a sleep and the wake cost
 constexpr std::uint32_t kPauses = 32;       // between two looks
 constexpr std::uint32_t kLongestLull = 64;  // before the first: a microsecond or two
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
 
 std::uint64_t round_up(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
+
+bool can_spin() {
+  static const bool can = os::usable_cpus() > 1;
+  return can;
+}
 
 [[noreturn]] void corrupted() {
   throw std::runtime_error(
@@ -171,8 +180,28 @@ bool MessageQueue::wants_bells(const Record& queue) noexcept {
 bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
                            std::span<const Block> blocks) {
   PROCESSION_CHECK(payload.size() <= kMostInline && blocks.size() <= kMostBlocks);
-  Record& queue = record();
   std::uint64_t need = round_up(sizeof(Entry) + blocks.size_bytes() + payload.size());
+  if (need < kWorthWaiting || !can_spin()) {
+    return put(need, form, payload, blocks, true) == Put::kDone;
+  }
+  // Memory that is new costs as much as this wait: a ring that its reader keeps up with stays small.
+  auto end =
+      base::Deadline::Clock::now() + std::min(kLongestWait, std::chrono::nanoseconds(need * 2 / 3));
+  const os::FutexWord& gets = record().gets;
+  while (true) {
+    std::uint32_t seen = gets.load(std::memory_order_acquire);
+    bool may_grow = base::Deadline::Clock::now() >= end;
+    Put done = put(need, form, payload, blocks, may_grow);
+    if (done != Put::kNoMemory) return done == Put::kDone;
+    while (gets.load(std::memory_order_acquire) == seen && base::Deadline::Clock::now() < end) {
+      for (int i = 0; i < 16; ++i) os::pause();
+    }
+  }
+}
+
+MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base::BytesView payload,
+                                    std::span<const Block> blocks, bool may_grow) {
+  Record& queue = record();
   bool was_empty = false;
   {
     BiasedMutex::Lock lock(queue.put_mutex, cell_->commons());
@@ -180,7 +209,7 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
     std::uint32_t puts = queue.puts.load(std::memory_order_relaxed);
     if (queue.most && puts - queue.seen_gets >= queue.most) {
       queue.seen_gets = queue.gets.load(std::memory_order_acquire);
-      if (puts - queue.seen_gets >= queue.most) return false;
+      if (puts - queue.seen_gets >= queue.most) return Put::kFull;
     }
     Ring* to = &ring();
     Mapped memory = map(put_ring_, *to);
@@ -194,6 +223,7 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
       std::uint64_t used = memory.used(to->seen_head, tail);
       bool is_too_large = used == 0 && memory.capacity > kKeptRing && need < kFirstRing;
       if (is_too_large || tail + padding() + need - to->seen_head > memory.capacity) {
+        if (!may_grow && used > 0) return Put::kNoMemory;
         move_to(queue, is_too_large ? kFirstRing : std::bit_ceil((used + need) * 2));
         to = &ring();
         memory = map(put_ring_, *to);
@@ -228,7 +258,7 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
     if (os::futex_wake(queue.puts, 1) > 0) queue.getters_asleep = 1;  // others may sleep, too
   }
   if (wants_bells(queue)) tell_bells(queue, was_empty, false);
-  return true;
+  return Put::kDone;
 }
 
 void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
@@ -440,11 +470,10 @@ void MessageQueue::give_up(Entry& entry) {
 template <class Ready>
 base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
                                 base::Deadline deadline, Ready ready) {
-  static const bool can_spin = os::usable_cpus() > 1;
   std::uint32_t spin = spin_us_.load(std::memory_order_relaxed);
   if (spin == 0 && waits_.fetch_add(1, std::memory_order_relaxed) % kProbe == 0)
     spin = kLongestSpin;
-  if (can_spin && spin > 0) {
+  if (can_spin() && spin > 0) {
     auto end = base::Deadline::Clock::now() + std::chrono::microseconds(spin);
     // Each look takes the word from whoever writes it. Where something comes in no time, in a stream, it
     // is left alone for longer, and then there is more of it.

@@ -97,6 +97,9 @@ class MessageQueue {
   void repair_gets(Record& queue);
   void forget_old_ring(Record& queue) noexcept;
   bool receive(Entry& entry, Message& message);
+  enum class Put { kDone, kFull, kNoMemory };  // that it may take
+  Put put(std::uint64_t need, std::uint32_t form, base::BytesView payload,
+          std::span<const Block> blocks, bool may_grow);
   void give_up(Entry& entry);
   bool has_message() const noexcept;
   bool has_room() const noexcept;
