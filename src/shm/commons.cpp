@@ -88,7 +88,7 @@ struct alignas(64) Commons::Place {
 namespace {
 
 constexpr std::uint64_t kPlacesAt = 4096;
-constexpr std::uint64_t kBitmapAt = kPlacesAt + kPlaces * 128;
+constexpr std::uint64_t kBitmapAt = kPlacesAt + std::uint64_t{kPlaces} * 128;
 constexpr std::uint64_t kUnitsAt = kBitmapAt + kUnits / 8;
 constexpr std::uint64_t kFileBytes = kUnitsAt + kUnits * kUnitBytes;
 

@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
 constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
-constexpr std::uint64_t kFetchAhead = 1024;         // bytes
 constexpr std::uint64_t kMoving = ~std::uint64_t{0};
 constexpr std::uint32_t kMark = 0x4d515545;  // in each entry, to see that it is one
 constexpr std::uint32_t kSkip = 0x534b4950;  // the rest of the ring is unused
@@ -53,6 +52,8 @@ bool can_spin() {
 }  // namespace
 
 // Where messages lie. Positions grow for ever; entries begin at multiples of 8 and are never split.
+// Each end has a cache line of its own.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 struct MessageQueue::Ring {
   std::uint64_t offset;                         // of its block; 0: none
   std::uint64_t capacity;                       // bytes, a power of two
@@ -120,7 +121,7 @@ MessageQueue::Ring& MessageQueue::ring() const noexcept {
   return queue.rings[queue.current.load(std::memory_order_acquire) & 1];
 }
 
-const bool MessageQueue::registered_ = (Commons::on_end(CellKind::kQueue, &end), true);
+const bool MessageQueue::kRegistered = (Commons::on_end(CellKind::kQueue, &end), true);
 
 MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
   Commons& commons = Commons::instance();

@@ -109,7 +109,7 @@ class MessageQueue {
   base::Waited wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
                     base::Deadline deadline, Ready ready);
   static void end(Arena& arena, CellHeader& header);
-  static const bool registered_;
+  static const bool kRegistered;
 
   std::shared_ptr<Cell> cell_;
   os::Fd bell_;

@@ -26,7 +26,7 @@ SharedBytes::Record& SharedBytes::record_of(CellHeader& header) noexcept {
   return *reinterpret_cast<Record*>((at + kAlignment - 1) & ~(kAlignment - 1));
 }
 
-const bool SharedBytes::registered_ = (Commons::on_end(CellKind::kBytes, &end), true);
+const bool SharedBytes::kRegistered = (Commons::on_end(CellKind::kBytes, &end), true);
 
 SharedBytes::SharedBytes(std::size_t size) {
   Commons& commons = Commons::instance();

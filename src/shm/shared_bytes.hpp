@@ -28,7 +28,7 @@ class SharedBytes {
 
   static Record& record_of(CellHeader& header) noexcept;
   static void end(Arena& arena, CellHeader& header);
-  static const bool registered_;
+  static const bool kRegistered;
 
   std::shared_ptr<Cell> cell_;
   std::span<std::byte> bytes_;

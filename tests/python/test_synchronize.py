@@ -32,8 +32,8 @@ EXCEPTIONS = {
 }
 QUICK = "Queue|Semaphore|Value|Array|SharedCTypes"
 WANTED = r"WithProcessesTest(?:{})\.test_.*|TestSimpleQueue\.test_.*"
-# The others wait most of their time, and none of them depends on the method: one runs them.
-ALL = {"fork": f"{QUICK}|Lock|Condition|Event|Barrier"}
+# The others wait most of their time, and none of them depends on the method. SLOW runs all.
+ALL = {"fork": f"{QUICK}|Lock|Event"}
 WITNESS = '''
     """Notes what is made of the session's memory; imported by `site` after procession is there."""
 

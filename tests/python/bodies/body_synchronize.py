@@ -90,8 +90,13 @@ def semaphores():
     bounded.release()
     with raises(ValueError):
         bounded.release()
-    with raises(ValueError):
-        mp.Semaphore(-1)
+
+
+@case(ours=True)
+def a_semaphores_value_is_checked():
+    for value in (-1, 1 << 40):
+        with raises(ValueError, str(value)):
+            mp.Semaphore(value)
 
 
 def take(lock, ready, times=1):
@@ -311,7 +316,7 @@ def meet(barrier, told):
         told.put("broken")
 
 
-@case()
+@case(warm=False)  # the standard's keep memory
 def barriers():
     barrier, told = mp.Barrier(3), mp.Queue()
     for _ in range(2):
