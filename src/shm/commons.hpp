@@ -57,6 +57,7 @@ enum class CellKind : std::uint32_t {
   kQueue,
   kBytes,
   kBarrier,
+  kStore,
 };
 
 // The beginning of each cell. What follows it is its kind's own, zero at first.
