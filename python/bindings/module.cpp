@@ -15,6 +15,7 @@
 #include "pool_worker.hpp"
 #include "process.hpp"
 #include "queues.hpp"
+#include "shared_containers.hpp"
 #include "sink.hpp"
 #include "synchronize.hpp"
 
@@ -53,6 +54,8 @@ NB_MODULE(_engine, module) {
   procession::bindings::bind_pool_worker(module);
   procession::bindings::bind_synchronize(module);
   procession::bindings::bind_queues(module);
+  procession::bindings::bind_shared_map(module);
+  procession::bindings::bind_shared_sequence(module);
   module.def("reader_is_gone", &procession::os::reader_is_gone, nb::arg("fd"),
              "Whether nobody reads any more from the pipe that this descriptor writes to.");
   module.def("cpu_count", &procession::os::usable_cpus,

@@ -76,6 +76,9 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "shared_counter",
+    "shared_dict",
+    "shared_list",
     "uninstall",
 ]
 __version__: str
@@ -107,3 +110,6 @@ log_to_stderr = context._default_context.log_to_stderr
 set_executable = context._default_context.set_executable
 set_forkserver_preload = context._default_context.set_forkserver_preload
 set_start_method = context._default_context.set_start_method
+shared_counter = context._default_context.shared_counter
+shared_dict = context._default_context.shared_dict
+shared_list = context._default_context.shared_list

@@ -211,6 +211,24 @@ class _Context(BaseContext):
 
         return SimpleQueue(ctx=self.get_context())
 
+    def shared_dict(self, mapping_or_items: Any = (), /, **more: Any) -> Any:
+        """Return a dict that processes share, without a server process."""
+        from .shared import SharedDict
+
+        return SharedDict(mapping_or_items, **more)
+
+    def shared_list(self, iterable: Iterable[Any] = (), /) -> Any:
+        """Return a list that processes share, without a server process."""
+        from .shared import SharedList
+
+        return SharedList(iterable)
+
+    def shared_counter(self, value: int = 0, /) -> Any:
+        """Return a number that processes count with."""
+        from .shared import SharedCounter
+
+        return SharedCounter(value)
+
     def set_executable(self, executable: str) -> None:
         """Set the interpreter that children of spawn and forkserver run."""
         from .spawn import set_executable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contexts, as type checkers see them: each gives the process class of its start method."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import (
     AuthenticationError as AuthenticationError,
     BaseContext as BaseContext,
@@ -13,11 +13,15 @@ from multiprocessing.context import (
     set_spawning_popen as set_spawning_popen,
 )
 from os import PathLike
-from typing import Any, ClassVar, Literal, TypeAlias, overload
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, overload
 
 from . import connection, pool, popen_fork, popen_forkserver, popen_spawn_posix, process
+from .shared import SharedCounter, SharedDict, SharedList
 
 __all__: tuple[str, ...] = ()
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 class Process(process.BaseProcess):
     """A process of the start method that is the default when it starts."""
@@ -71,6 +75,11 @@ class _Context(BaseContext):
         trace: str | PathLike[str] | None = None,
         forward_output: bool = False,
     ) -> pool.Pool: ...
+    def shared_dict(
+        self, mapping_or_items: Mapping[_K, _V] | Iterable[tuple[_K, _V]] = (), /, **more: _V
+    ) -> SharedDict[_K, _V]: ...
+    def shared_list(self, iterable: Iterable[_V] = (), /) -> SharedList[_V]: ...
+    def shared_counter(self, value: int = 0, /) -> SharedCounter: ...
 
 class ForkContext(_Context):
     """Start method "fork"."""
