@@ -209,7 +209,7 @@ std::atomic<std::uint64_t>& SharedStore::value_at(Header& table, std::uint64_t r
 
 // Tables
 
-const bool SharedStore::registered_ = (Commons::on_end(CellKind::kStore, &end), true);
+const bool SharedStore::kRegistered = (Commons::on_end(CellKind::kStore, &end), true);
 
 SharedStore::SharedStore(Shape shape)
     : cell_(Commons::instance().make_cell(CellKind::kStore, sizeof(Record))) {

@@ -187,7 +187,7 @@ class SharedStore {
   void end_publishing(Record& store, Incoming* arriving);
   base::BytesView bytes_of(Stored& value);
   static void end(Arena& arena, CellHeader& header);
-  static const bool registered_;
+  static const bool kRegistered;
 
   std::shared_ptr<Cell> cell_;
   struct {

@@ -277,7 +277,7 @@ TEST_F(SharedSequences, LikeAVector) {
       case 2:
         append(row, {value, "x", text(random(), random_size(random))});
         model.push_back(value);
-        model.push_back("x");
+        model.emplace_back("x");
         model.push_back(all(row).back());
         break;
       case 3: {
