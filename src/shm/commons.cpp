@@ -461,6 +461,7 @@ void Commons::on_end(CellKind kind, void (*end)(Arena&, CellHeader&)) {
 // Under mutex_, with a ticket.
 Arena& Commons::arena() {
   if (!arena_) {
+    os::SharedMapping probe(arena_memory_);  // what can't be mapped is lost to nobody
     arena_.emplace(std::move(arena_memory_), static_cast<int>(ticket_ & kPlaceMask));
   }
   return *arena_;
