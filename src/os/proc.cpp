@@ -23,7 +23,10 @@ int thread_count() noexcept {
   return ::stat("/proc/self/task", &status) == 0 ? static_cast<int>(status.st_nlink) - 2 : -1;
 }
 
-std::uint64_t start_time(pid_t pid) noexcept {
+namespace {
+
+// A field of /proc/PID/stat by its number in proc(5), 4 or higher; 0 if it can't be told.
+std::uint64_t stat_field(pid_t pid, int number) noexcept {
   std::array<char, 32> path;
   std::snprintf(path.data(), path.size(), "/proc/%d/stat", pid);
   Fd file(::open(path.data(), O_RDONLY | O_CLOEXEC));
@@ -32,11 +35,17 @@ std::uint64_t start_time(pid_t pid) noexcept {
   ssize_t size = ::read(file.get(), text.data(), text.size() - 1);
   if (size <= 0) return 0;
   text[static_cast<std::size_t>(size)] = '\0';
-  // Field 22; the second one, the name, may hold anything, and ends with the last parenthesis.
+  // The second one, the name, may hold anything, and ends with the last parenthesis.
   const char* field = std::strrchr(text.data(), ')');
-  for (int i = 2; field && i < 22; ++i) field = std::strchr(field + 1, ' ');
+  for (int i = 2; field && i < number; ++i) field = std::strchr(field + 1, ' ');
   return field ? std::strtoull(field + 1, nullptr, 10) : 0;
 }
+
+}  // namespace
+
+std::uint64_t start_time(pid_t pid) noexcept { return stat_field(pid, 22); }
+
+bool runs_program(pid_t pid) noexcept { return stat_field(pid, 23) > 0; }  // vsize
 
 bool has_ended(pid_t pid, std::uint64_t began, int patience_ms) noexcept {
   Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));

@@ -15,6 +15,10 @@ int thread_count() noexcept;
 // ever has. 0 if there is no such process or /proc can't tell. Allocates nothing.
 std::uint64_t start_time(pid_t pid) noexcept;
 
+// Whether the process runs a program: one that is ending has no memory any more, nor has one whose main
+// thread has ended before the others. Allocates nothing.
+bool runs_program(pid_t pid) noexcept;
+
 // Whether the process that had this pid and began then has ended, all of its threads. Waits up to
 // `patience_ms` for one that is about to.
 bool has_ended(pid_t pid, std::uint64_t began, int patience_ms) noexcept;

@@ -25,6 +25,8 @@ constexpr std::uint64_t kMostUnits = 64;  // of a cell
 
 // How long a process whose main thread has ended may take to end itself.
 constexpr int kLastBreathMs = 1000;
+constexpr int kLooksAtProgram = 3;
+constexpr int kLookAtProgramMs = 5;
 
 constexpr int kForksToSweep = 64;
 constexpr std::uint32_t kBurialsToTrim = 64;
@@ -229,8 +231,14 @@ bool Commons::has_died(Place& place) {
   }
   os::futex_wake(place.alive.word(), INT_MAX);  // the kernel has woken one
   Ticket ticket = place.ticket.load(std::memory_order_acquire);
+  // Either it is ending, which takes a moment; or it runs another program since; or its main thread has
+  // ended, which lets go of its memory a moment after its mutexes, and others go on.
+  for (int looks = 0; looks < kLooksAtProgram; ++looks) {
+    if (os::has_ended(place.pid, place.began, kLookAtProgramMs)) return true;
+    if (!os::runs_program(place.pid)) break;
+    if (looks + 1 == kLooksAtProgram) return true;
+  }
   if (os::has_ended(place.pid, place.began, kLastBreathMs)) return true;
-  // The main thread is gone, others go on.
   if (place.ticket == ticket) place.watched = 0;
   return false;
 }

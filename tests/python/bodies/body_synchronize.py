@@ -422,6 +422,24 @@ def the_thread_that_acquired_it_ends():
         assert lock.acquire(timeout=watch.WATCHDOG_S)
 
 
+def become_another_program(lock, ready):
+    lock.acquire()
+    ready.set()
+    os.execv("/bin/sleep", ["sleep", "1000"])
+
+
+@case(ours=True)
+def the_owner_becomes_another_program():
+    lock, ready = mp.Lock(), mp.Event()
+    process = started(become_another_program, lock, ready)
+    ready.wait()
+    with told(mp.OwnerDied):
+        assert lock.acquire(timeout=watch.WATCHDOG_S)
+    assert process.exitcode is None
+    process.kill()
+    process.join()
+
+
 def hold_in_thread(lock, ready, go_on):
     thread = threading.Thread(target=take, args=(lock, ready))
     thread.start()
