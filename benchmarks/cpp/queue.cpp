@@ -180,7 +180,7 @@ double vectors(const std::vector<double>& numbers) {
 double two_copies(const std::vector<double>& numbers) {
   auto begin = Clock::now();
   for (int i = 0; i < kVectors; ++i) {
-    std::vector<double> copy = numbers;
+    std::vector<double> copy = numbers;  // NOLINT(performance-unnecessary-copy-initialization)
     std::vector<double> another = copy;
     if (another.back() != numbers.back()) std::abort();
   }
