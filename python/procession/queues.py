@@ -200,10 +200,10 @@ class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
         try:
             is_put = self._queue.put(obj, block, timeout)
         except Exception as error:
-            hook: Any = getattr(type(self), "_on_queue_feeder_error", None)
-            if hook is _Base._on_queue_feeder_error:
+            this: Any = self
+            if type(this)._on_queue_feeder_error is _Base._on_queue_feeder_error:
                 raise
-            hook(error, obj)
+            this._on_queue_feeder_error(error, obj)
             return
         if not is_put:
             raise Full

@@ -214,6 +214,21 @@ def what_cant_be_pickled_is_refused_by_put():
         mp.Queue().put({"db": threading.Lock()})
 
 
+@case(ours=True)
+def a_hook_of_the_programs_gets_what_cant_be_pickled():
+    from procession import queues
+
+    class Hooked(queues.Queue):
+        def _on_queue_feeder_error(self, error, obj):
+            seen.append((type(error), obj))
+
+    seen, item = [], Unpicklable()
+    q = Hooked(ctx=mp.get_context())
+    q.put(item)
+    assert seen == [(TypeError, item)]
+    assert q.empty()
+
+
 def fail(text):
     raise LookupError(text)
 
