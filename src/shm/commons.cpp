@@ -67,7 +67,6 @@ struct alignas(64) Commons::Header {
   os::RobustMutex roster_mutex;       // taking and freeing places, reclaiming
   os::RobustMutex cells_mutex;        // making and freeing cells, their references
   std::atomic<std::uint32_t> places;  // those above have never been taken
-  std::atomic<std::uint32_t> dead;    // grows with each place that is freed
   std::uint32_t generation;           // of the cell made last
   std::uint32_t words;                // those of the bitmap above are zero
   std::uint64_t making_at;            // a cell that isn't finished: its first unit, and
@@ -283,6 +282,7 @@ void Commons::bury_the_dead() {
   for (std::uint32_t index = 1; index < places; ++index) {
     Place& theirs = place(index);
     if (theirs.ticket == 0 || theirs.ticket == ticket_ || !has_died(theirs)) continue;
+    if (!arena_if_any()) return;  // another process will
     os::RobustLock roster(header().roster_mutex);
     if (theirs.ticket != 0 && has_died(theirs) && copies_have_settled(theirs)) bury(theirs, index);
   }
@@ -306,7 +306,6 @@ void Commons::bury(Place& dead, std::uint32_t index) {
   // Their slots are this process's now, each to be looked through when it allocates.
   if (++buried_ % kBurialsToTrim == 0) arena().trim(kKeptOfTheDead);
   dead.ticket.store(0, std::memory_order_release);
-  header().dead.fetch_add(1);
 }
 
 // Cells
@@ -454,7 +453,11 @@ void Commons::drop_reference(CellHeader& cell, std::uint64_t offset, std::uint32
 void Commons::free_cell(CellHeader& cell, std::uint64_t offset) {
   std::uint32_t kind = cell.kind.load() & ~kEnding;
   cell.kind = kind | kEnding;
-  if (kind < ends.size() && ends[kind]) ends[kind](arena(), cell);
+  if (kind < ends.size() && ends[kind]) {
+    Arena* blocks = arena_if_any();
+    if (!blocks) return;  // whoever buries somebody next will
+    ends[kind](*blocks, cell);
+  }
   cell.kind = 0;
   std::uint64_t unit = (offset - kUnitsAt) / kUnitBytes;
   bitmap()[unit / 64].fetch_and(~run(cell.units, unit % 64));
@@ -475,6 +478,15 @@ Arena& Commons::arena() {
   return *arena_;
 }
 
+// Null where there is no room to map it, as under a low RLIMIT_AS.
+Arena* Commons::arena_if_any() noexcept {
+  try {
+    return &arena();
+  } catch (const base::OsError&) {
+    return nullptr;
+  }
+}
+
 Block Commons::allocate(std::size_t size) {
   ticket();
   std::lock_guard lock(mutex_);
@@ -492,30 +504,22 @@ std::span<std::byte> Commons::bytes(Block block) {
   return arena().bytes(block);
 }
 
-Block Commons::find_block(std::uint64_t offset) {
-  ticket();
-  std::lock_guard lock(mutex_);
-  return arena().find(offset);
-}
-
 void Commons::hand_over(Block block, int to) {
   ticket();
   std::lock_guard lock(mutex_);
   arena().hand_over(block, to);
 }
 
-Commons::Holder Commons::holder(Block block, Ticket that) {
+bool Commons::is_sessions(Block block, Ticket taker) {
   ticket();
   std::lock_guard lock(mutex_);
   os::RobustLock roster(header().roster_mutex);
-  if (place(that).ticket.load() != (that & kTicketMask)) return Holder::kUnknown;
+  if (place(taker).ticket.load() != (taker & kTicketMask)) return false;
   try {
-    int holder = arena().holder(block);
-    if (holder == kSession) return Holder::kSession;
-    if (holder == static_cast<int>(that & kPlaceMask)) return Holder::kThat;
+    return arena().holder(block) == kSession;
   } catch (const std::runtime_error&) {
+    return false;
   }
-  return Holder::kUnknown;
 }
 
 void Commons::take_over(Block block) { hand_over(block, static_cast<int>(ticket() & kPlaceMask)); }

@@ -164,17 +164,15 @@ class Commons {
   // releases them or takes them over.
   static constexpr int kSession = 0;
   Block allocate(std::size_t size);  // held by this process
+  // As the arena's: std::runtime_error if there is no such block.
   std::span<std::byte> bytes(Block block);
   void hand_over(Block block, int to);
   void take_over(Block block);  // hand_over to this process
   void release(std::uint64_t offset) noexcept;
-  Block find_block(
-      std::uint64_t offset);  // the four, as the arena's: std::runtime_error if there is none
 
-  // Whether a process that has ended, or this one, is still the holder of a block that it was about to
-  // receive. Nobody else can have it: its place has not been freed.
-  enum class Holder { kSession, kThat, kUnknown };
-  Holder holder(Block block, Ticket ticket);
+  // Whether a block that a process, this one or one that has ended, was about to take over is still the
+  // session's. False, too, once the place of that process was freed: it may be another block by then.
+  bool is_sessions(Block block, Ticket taker);
 
   // Releases what processes that have ended referred to and held. Cheap if none has.
   void sweep();
@@ -204,7 +202,6 @@ class Commons {
 
   Ticket first_ticket();
   void take_place();
-  std::uint32_t free_place();
   bool copies_have_settled(Place& parent);
   void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
@@ -216,6 +213,7 @@ class Commons {
   void repair_cells();
   void settle_drops();
   Arena& arena();
+  Arena* arena_if_any() noexcept;
 
   static void before_fork();
   static void after_fork_in_parent();

@@ -15,17 +15,15 @@
 #include "os/barrier.hpp"
 #include "os/cpu.hpp"
 #include "os/event.hpp"
-#include "shm/biased_mutex.hpp"
+#include "shm/message_queue_record.hpp"
 
 namespace procession::shm {
 
+using namespace message_queue;
+
 namespace {
 
-constexpr std::uint64_t kFirstRing = Arena::kUnit;  // bytes
-constexpr std::uint64_t kKeptRing = 1 << 20;        // a larger one is given back when it is empty
-constexpr std::uint64_t kMoving = ~std::uint64_t{0};
-constexpr std::uint32_t kMark = 0x4d515545;  // in each entry, to see that it is one
-constexpr std::uint32_t kSkip = 0x534b4950;  // the rest of the ring is unused
+constexpr std::uint64_t kKeptRing = 1 << 20;  // a larger one is given back when it is empty
 
 // Bytes of a message for whose room a put waits a moment before it takes new memory.
 constexpr std::uint64_t kWorthWaiting = 8 << 10;
@@ -36,79 +34,18 @@ constexpr std::uint32_t kPauses = 32;       // between two looks
 constexpr std::uint32_t kLongestLull = 64;  // before the first: a microsecond or two
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
 
-std::uint64_t round_up(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
-
 bool can_spin() {
   static const bool can = os::usable_cpus() > 1;
   return can;
 }
 
-[[noreturn]] void corrupted() {
+}  // namespace
+
+void message_queue::corrupted() {
   throw std::runtime_error(
       "procession: the memory of a queue is corrupted: some process has written where it "
       "shouldn't");
 }
-
-}  // namespace
-
-// Where messages lie. Positions grow for ever; entries begin at multiples of 8 and are never split.
-// Each end has a cache line of its own.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
-struct MessageQueue::Ring {
-  std::uint64_t offset;                         // of its block; 0: none
-  std::uint64_t capacity;                       // bytes, a power of two
-  alignas(64) std::atomic<std::uint64_t> tail;  // written by who puts
-  std::uint64_t seen_head;                      // by whom, too
-  alignas(64) std::atomic<std::uint64_t> head;  // by who gets
-  std::atomic<std::uint64_t> seen_tail;
-};
-
-struct MessageQueue::Entry {
-  std::uint32_t mark;
-  std::uint32_t form;
-  std::uint32_t length;  // of the payload, which follows the blocks
-  std::uint32_t blocks;
-  std::int32_t producer;
-  std::uint32_t number;       // of messages since the beginning, modulo 2^32
-  std::atomic<Ticket> taker;  // who is about to take over its blocks
-  std::uint32_t unused;
-
-  // With all that belongs to it: std::runtime_error if it isn't one, or longer than `most`.
-  std::uint64_t size(std::uint64_t most) const {
-    if (most < sizeof(Entry) || mark != kMark || blocks > kMostBlocks) corrupted();
-    std::uint64_t size = round_up(sizeof(Entry) + std::uint64_t{blocks} * sizeof(Block) + length);
-    if (size > most) corrupted();
-    return size;
-  }
-
-  std::span<Block> block_span() { return {reinterpret_cast<Block*>(this + 1), blocks}; }
-  std::byte* payload() { return reinterpret_cast<std::byte*>(block_span().data() + blocks); }
-};
-
-struct MessageQueue::Record {
-  // Two of them, so that one store moves all to a larger one.
-  alignas(64) std::array<Ring, 2> rings;
-  alignas(64) std::atomic<std::uint32_t> current;
-  std::uint32_t most;
-  std::atomic<std::uint32_t> wants_bell;
-  std::atomic<std::uint32_t> wants_room_bell;
-  //  Messages since the beginning, modulo 2^32; those who wait for
-  // one sleep here.
-  BiasedMutex put_mutex;
-  alignas(64) os::FutexWord puts;
-  std::uint32_t seen_gets;
-  Ticket putter;            // who is about to make blocks the session's, with
-  std::uint64_t putter_at;  // the entry at that position, or to move to ring kMoving minus that
-  BiasedMutex get_mutex;
-  alignas(64) os::FutexWord gets;
-  std::uint32_t is_taking;  // the message of this number is being received:
-  std::uint32_t taken;
-  std::uint32_t lost;
-  alignas(64) std::atomic<std::uint32_t> getters_asleep;
-  std::atomic<std::uint32_t> putters_asleep;
-  os::FutexWord dones;
-  std::atomic<std::uint32_t> joiners_asleep;
-};
 
 MessageQueue::Record& MessageQueue::record() const noexcept {
   // The header of a cell ends where no cache line does.
@@ -269,73 +206,6 @@ void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
   std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
-// What somebody who was killed had made the session's, but nobody will ever find. What isn't the session's
-// yet goes with the dead; and if that has happened, nobody can tell any more whose it is.
-void MessageQueue::take_back(Record& queue, Ticket putter) {
-  Commons& commons = cell_->commons();
-  auto release = [&](Block block) {
-    if (commons.holder(block, putter) == Commons::Holder::kSession) commons.release(block.offset);
-  };
-  std::uint64_t to = kMoving - queue.putter_at;
-  if (to < queue.rings.size()) {
-    if (to == (queue.current & 1)) return;
-    std::uint64_t offset = std::exchange(queue.rings[to].offset, 0);
-    if (offset) release({offset, 0});
-    return;
-  }
-  Mapped memory = map(put_ring_, ring());
-  if (queue.putter_at < ring().tail) return;  // it is there
-  auto& entry = *reinterpret_cast<Entry*>(memory.at(queue.putter_at));
-  entry.size(memory.left(queue.putter_at));
-  for (Block block : entry.block_span()) release(block);
-}
-
-// Under the putters' mutex, after somebody was killed who held it: a message that lies there counts.
-void MessageQueue::repair_puts(Record& queue) {
-  if (Ticket putter = std::exchange(queue.putter, 0)) take_back(queue, putter);
-  forget_old_ring(queue);
-  BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
-  if (getting.owner_died()) repair_gets(queue);
-  const Ring& from = ring();
-  const Mapped& memory = map(put_ring_, from);
-  std::uint32_t puts = queue.gets;
-  std::uint64_t head = from.head;
-  for (std::uint64_t used = memory.used(head, from.tail); used > 0;) {
-    const auto& entry = *reinterpret_cast<const Entry*>(memory.at(head));
-    std::uint64_t length = std::min(used, memory.left(head));
-    if (entry.mark != kSkip) {
-      length = entry.size(length);
-      puts = entry.number + 1;
-    }
-    head += length;
-    used -= length;
-  }
-  queue.puts = puts;
-}
-
-// The same for those who receive.
-void MessageQueue::repair_gets(Record& queue) {
-  if (!std::exchange(queue.is_taking, 0)) return;
-  const Ring& from = ring();
-  const Mapped& memory = map(get_ring_, from);
-  std::uint64_t head = from.head;
-  std::uint64_t tail = from.tail;
-  auto entry = [&] { return reinterpret_cast<const Entry*>(memory.at(head)); };
-  if (memory.used(head, tail) > 0 && entry()->mark == kSkip) head += memory.left(head);
-  std::uint32_t next = queue.puts;
-  if (memory.used(head, tail) > 0) next = entry()->number;
-  // Else it is there still.
-  if (next != queue.taken) ++queue.lost;
-  queue.gets = next;
-}
-
-// Of somebody who was killed as the messages had moved, or were about to.
-void MessageQueue::forget_old_ring(Record& queue) noexcept {
-  Ring& old = queue.rings[1 - (queue.current & 1)];
-  std::uint64_t offset = std::exchange(old.offset, 0);
-  if (offset) cell_->commons().release(offset);
-}
-
 // Under the putters' mutex: all messages go to a ring of that capacity.
 void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   Commons& commons = cell_->commons();
@@ -438,7 +308,7 @@ bool MessageQueue::receive(Entry& entry, Message& message) {
     Ticket taker = entry.taker;
     bool is_whole = true;
     for (Block block : entry.block_span()) {
-      is_whole &= !taker || commons.holder(block, taker) == Commons::Holder::kSession;
+      is_whole &= !taker || commons.is_sessions(block, taker);
     }
     if (!is_whole) {
       give_up(entry);
@@ -455,15 +325,6 @@ bool MessageQueue::receive(Entry& entry, Message& message) {
   }
   message.payload.assign(entry.payload(), entry.payload() + entry.length);
   return true;
-}
-
-// What of it is still nobody's: what is the dead one's is released with all that it held.
-void MessageQueue::give_up(Entry& entry) {
-  Commons& commons = cell_->commons();
-  for (Block block : entry.block_span()) {
-    if (commons.holder(block, entry.taker) == Commons::Holder::kSession)
-      commons.release(block.offset);
-  }
 }
 
 // Waiting
@@ -585,47 +446,6 @@ void MessageQueue::tell_bells(Record& queue, bool was_empty, bool was_full) {
       os::answer(room_bell_);
       if (has_room()) os::ring(room_bell_);
     }
-  }
-}
-
-// The end of the queue: what nobody has received goes with it.
-void MessageQueue::end(Arena& arena, CellHeader& header) {
-  auto at = reinterpret_cast<std::uintptr_t>(&header) + sizeof(CellHeader);
-  auto& queue = *reinterpret_cast<Record*>((at + 63) & ~std::uintptr_t{63});
-  auto release = [&](std::uint64_t offset) {
-    try {
-      arena.release(offset);
-    } catch (const std::runtime_error&) {  // whoever began this was killed
-    }
-  };
-  auto release_messages = [&](Ring& ring) {
-    std::uint64_t capacity = ring.capacity;
-    Mapped memory{ring.offset, capacity, arena.bytes({ring.offset, capacity}).data()};
-    if (!std::has_single_bit(capacity)) corrupted();
-    for (std::uint64_t used = memory.used(ring.head, ring.tail); used > 0;) {
-      auto& entry = *reinterpret_cast<Entry*>(memory.at(ring.head));
-      std::uint64_t length = std::min(used, memory.left(ring.head));
-      if (entry.mark != kSkip) {
-        length = entry.size(length);
-        for (Block block : entry.block_span()) {
-          if (!entry.taker) release(block.offset);
-        }
-      }
-      ring.head += length;
-      used -= length;
-    }
-  };
-  for (Ring& ring : queue.rings) {
-    std::uint64_t offset = ring.offset;
-    if (!offset) continue;
-    if (&ring == &queue.rings[queue.current & 1]) {
-      try {
-        release_messages(ring);
-      } catch (const std::runtime_error&) {
-      }
-    }
-    ring.offset = 0;
-    release(offset);
   }
 }
 

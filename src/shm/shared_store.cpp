@@ -72,7 +72,7 @@ namespace {
 struct ByCommons {
   Commons& commons;
   bool is_of_session(Block block) const {
-    return commons.holder(block, commons.ticket()) == Commons::Holder::kSession;
+    return commons.is_sessions(block, commons.ticket());
   }
   std::byte* data(Block block) const { return commons.bytes(block).data(); }
   void take(Block block) const { commons.take_over(block); }

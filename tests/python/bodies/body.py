@@ -12,6 +12,7 @@ import dataclasses
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -107,6 +108,27 @@ def ask(target: Callable[..., Any], *args: Any, context: Any = mp) -> Any:
         process.join()
     assert process.exitcode == 0, process
     return answer
+
+
+def _told_of_interrupt(writer: Any, wait: Callable[[], object]) -> None:
+    writer.send("begins")
+    try:
+        wait()
+    except KeyboardInterrupt:
+        writer.send("interrupted")
+
+
+def interrupt(wait: Callable[[], object]) -> None:
+    """Run `wait`, which has no end, in a process; an interrupt must end it."""
+    here, there = mp.Pipe()
+    with here, there:
+        process = started(_told_of_interrupt, there, wait)
+        assert here.recv() == "begins"
+        while not here.poll(0.05):  # until it has begun to wait
+            os.kill(process.pid, signal.SIGINT)
+        assert here.recv() == "interrupted"
+        process.kill()
+        process.join()
 
 
 def nothing_left(fds: dict[int, str], threads: set[str]) -> None:

@@ -1,6 +1,7 @@
 """Bodies: queues."""
 
 import asyncio
+import functools
 import os
 import queue
 import signal
@@ -10,7 +11,7 @@ import time
 from multiprocessing import connection, resource_sharer
 
 import watch
-from body import ENGINE, METHODS, case, main, mp, raises, started
+from body import ENGINE, METHODS, case, interrupt, main, mp, raises, started
 
 if ENGINE == "procession":
     from procession import _engine
@@ -434,26 +435,13 @@ def a_cancelled_aget_loses_nothing():
     assert asyncio.run(impatient(mp.Queue())) == "x"
 
 
-def interrupted(q, ready):
-    ready.send(None)
-    try:
-        q.get()
-    except KeyboardInterrupt:
-        ready.send("interrupted")
+def get_of_nothing(q):
+    q.get()
 
 
 @case()
 def interrupt_ends_a_get():
-    here, there = mp.Pipe()
-    process = started(interrupted, mp.Queue(), there)
-    here.recv()
-    while not here.poll(0.05):  # until it has begun to wait
-        os.kill(process.pid, signal.SIGINT)
-    assert here.recv() == "interrupted"
-    process.kill()
-    process.join()
-    here.close()
-    there.close()
+    interrupt(functools.partial(get_of_nothing, mp.Queue()))
 
 
 @case(ours=True)

@@ -1,16 +1,17 @@
 """Bodies: locks, semaphores, conditions, events, barriers."""
 
 import contextlib
+import functools
 import os
+import resource
 import signal
 import sys
 import threading
-import time
 import warnings
 from multiprocessing import resource_sharer
 
 import watch
-from body import ENGINE, METHODS, case, main, mp, raises, started
+from body import ENGINE, METHODS, case, interrupt, main, mp, raises, started
 
 if ENGINE == "procession":
     from procession import _engine
@@ -422,6 +423,33 @@ def the_thread_that_acquired_it_ends():
         assert lock.acquire(timeout=watch.WATCHDOG_S)
 
 
+@case(ours=True, warm=False)  # whose start would have mapped the arena
+def the_arena_cant_be_mapped():
+    lock, ready = mp.Lock(), mp.Event()
+    process = started(take_and_die, lock, ready)
+    ready.wait()
+    watch.until(lambda: not watch.alive(process.pid), "the owner to die")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(watch.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), limits[1]))
+    process.join()
+    with told(mp.OwnerDied):
+        lock.acquire()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if not lock.acquire(False) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with raises(OSError):
+        mp.Queue()
+    lock.release()
+    del lock, ready
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert _engine.commons_usage()[0] == 1
+    q = mp.Queue()
+    q.put(bytes(1 << 20))
+    assert len(q.get()) == 1 << 20
+
+
 def become_another_program(lock, ready):
     lock.acquire()
     ready.set()
@@ -541,47 +569,31 @@ def values_travel_through_queues_and_pools():
     assert are_changed(items)
 
 
-def interrupted(lock, ready):
-    ready.send(None)
-    try:
-        lock.acquire()
-    except KeyboardInterrupt:
-        ready.send("interrupted")
+def acquire(lock):
+    lock.acquire()
 
 
 @case()
 def interrupt_ends_an_acquire():
     lock = mp.Lock()
-    here, there = mp.Pipe()
     with lock:
-        process = started(interrupted, lock, there)
-        here.recv()
-        while not here.poll(SOON):  # until it has begun to wait
-            os.kill(process.pid, signal.SIGINT)
-        assert here.recv() == "interrupted"
-    process.kill()
-    process.join()
-    here.close()
-    there.close()
+        interrupt(functools.partial(acquire, lock))
 
 
 @case(ours=True)
-def recovery_is_quick():
+def the_owner_is_killed_while_this_process_waits():
     lock = mp.Lock()
-    warnings.simplefilter("ignore")
-    times = []
     for _ in range(5):
         ready = mp.Event()
         process = started(take_and_wait, lock, ready)
         ready.wait()
-        killer = threading.Timer(SOON, lambda pid=process.pid: os.kill(pid, signal.SIGKILL))
+        killer = threading.Timer(SOON, process.kill)
         killer.start()
-        assert lock.acquire(timeout=watch.WATCHDOG_S)
-        times.append(time.monotonic())
+        with told(mp.OwnerDied):
+            assert lock.acquire(timeout=watch.WATCHDOG_S)
         lock.release()
         killer.join()
         process.join()
-    assert len(times) == 5
 
 
 @case(ours=True)
