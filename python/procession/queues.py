@@ -145,35 +145,15 @@ class _Common:
             try:
                 return self.get(False)  # type: ignore[attr-defined]
             except Empty:
-                await _readable(self._queue.bell())
+                from . import readiness
+
+                await readiness.readable(self._queue.bell())
 
 
 def _rebuild(kind: type, state: Any) -> Any:
     queue: Any = object.__new__(kind)
     queue.__setstate__(state)
     return queue
-
-
-async def _readable(fd: int) -> None:
-    # A duplicate, since a loop knows one reader of a descriptor.
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    own = os.dup(fd)
-    try:
-        loop.add_reader(own, tell)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(own)
-    finally:
-        os.close(own)
 
 
 _Base: Any = _standard.Queue  # its name there may come to mean this module's
@@ -220,7 +200,9 @@ class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
             try:
                 return self.put(obj, False)
             except Full:
-                await _readable(self._queue.room_bell())
+                from . import readiness
+
+                await readiness.readable(self._queue.room_bell())
 
     def qsize(self) -> int:
         """Return the number of messages."""
