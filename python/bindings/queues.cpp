@@ -5,13 +5,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <utility>
 #include <vector>
 
 #include "arena_buffer.hpp"
-#include "base/error.hpp"
+#include "memory_error.hpp"
 #include "plain.hpp"
 #include "shm/message_queue.hpp"
 #include "sink.hpp"
@@ -72,15 +71,10 @@ class Queue {
 
   // What can't be pickled raises here, and nothing is put. False: it was full for so long.
   bool put(nb::handle object, bool block, std::optional<double> timeout) {
-    try {
-      bool is_put = put_or_wait(object, block, timeout);
-      has_put_ |= is_put;
-      return is_put;
-    } catch (const base::OsError& error) {
-      if (error.error_number() != ENOMEM && error.error_number() != ENOSPC) throw;
-      PyErr_Format(PyExc_MemoryError, "no memory for a message of this queue: %s", error.what());
-      throw nb::python_error();
-    }
+    bool is_put = with_memory_error("a message of this queue",
+                                    [&] { return put_or_wait(object, block, timeout); });
+    has_put_ |= is_put;
+    return is_put;
   }
 
   // Whether this object has put something in.

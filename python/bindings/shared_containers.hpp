@@ -5,9 +5,7 @@
 
 #include <nanobind/nanobind.h>
 
-#include <cerrno>
-
-#include "base/error.hpp"
+#include "memory_error.hpp"
 #include "shm/shared_store.hpp"
 #include "synchronize.hpp"
 
@@ -19,15 +17,11 @@ inline constexpr std::size_t kMuch = 256 << 10;  // bytes
 // Calls `change`, which changes a container by so many bytes. A full memory is a MemoryError.
 template <class Change>
 auto in_memory(std::size_t size, Change change) {
-  try {
+  return with_memory_error("a shared container", [&] {
     if (size <= kMuch) return change();
     nanobind::gil_scoped_release unlocked;
     return change();
-  } catch (const base::OsError& error) {
-    if (error.error_number() != ENOMEM && error.error_number() != ENOSPC) throw;
-    PyErr_Format(PyExc_MemoryError, "no memory for a shared container: %s", error.what());
-    throw nanobind::python_error();
-  }
+  });
 }
 
 inline nanobind::tuple to_python(const shm::SharedVersion& version) {
