@@ -27,6 +27,7 @@
 #include "base/error.hpp"
 #include "leftovers.hpp"
 #include "os/clone.hpp"
+#include "shm/forks.hpp"
 
 namespace procession::shm {
 namespace {
@@ -56,27 +57,6 @@ bool is_filled(std::span<const std::byte> bytes, std::uint64_t seed) {
     if (value != seed * 0x9e3779b97f4a7c15 + at) return false;
   }
   return true;
-}
-
-// Runs `body` in a fork. Its exit code is 0 unless an exception or a failed expectation ended it.
-template <class Body>
-pid_t in_child(Body body) {
-  pid_t pid = os::fork_process();
-  if (pid != 0) return pid;
-  int code = 1;
-  try {
-    body();
-    code = ::testing::Test::HasFailure() ? 2 : 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "in the child: %s\n", error.what());
-  }
-  ::_exit(code);
-}
-
-int wait_for(pid_t pid) {
-  int status = -1;
-  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
-  return status;
 }
 
 template <class Body>
