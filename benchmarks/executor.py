@@ -23,23 +23,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from figures import micro, milli, rate
+
 BODY = Path(__file__).with_name("executor_body.py")
 ENGINES = ("standard", "loky", "procession")
 METHODS = ("fork", "forkserver", "spawn")
 LOKY_METHODS = {"fork": "", "forkserver": "loky", "spawn": "spawn"}
 SECONDS = 600
-
-
-def rate(seconds: float) -> str:
-    return f"{1 / seconds:,.0f}/s"
-
-
-def micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.1f} µs"
-
-
-def milli(seconds: float) -> str:
-    return f"{seconds * 1e3:,.1f} ms"
 
 
 def percent(part: float) -> str:

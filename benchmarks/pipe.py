@@ -10,12 +10,11 @@ round's median: of a message there and back, or of one among many that go one wa
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 from pathlib import Path
+
+from figures import median_of, print_table
 
 BODY = Path(__file__).with_name("pipe_body.py")
 COUNTS = {
@@ -33,12 +32,9 @@ ENGINES = {
 
 
 def run(engine: str, method: str, what: str) -> float:
-    """One program; the median of what it measured, in microseconds."""
+    """One program; the median of what it measured, in seconds."""
     prefix = ["-m", "procession"] if engine == "installed" else []
-    arguments = [*ENGINES[engine], method, what, str(COUNTS[what])]
-    command = [sys.executable, *prefix, str(BODY), *arguments]
-    seconds = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return statistics.median(seconds) * 1e6
+    return median_of(BODY, *ENGINES[engine], method, what, str(COUNTS[what]), prefix=prefix)
 
 
 def main() -> None:
@@ -49,20 +45,13 @@ def main() -> None:
     options = parser.parse_args()
     cpus = len(os.sched_getaffinity(0))
     print(f"Python {sys.version.split()[0]}, {cpus} CPUs, {options.rounds} rounds\n")
-    print("| what | engine | a message, p50 | from … to | times faster |")
-    print("|---|---|--:|--:|--:|")
-    for what in COUNTS:
-        found: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-        for _ in range(options.rounds):
-            for engine in ENGINES:
-                found[engine].append(run(engine, options.method, what))
-        base = statistics.median(found["multiprocessing"])
-        for engine, medians in found.items():
-            median = statistics.median(medians)
-            print(
-                f"| {what} | {engine} | {median:.1f} µs | {min(medians):.1f} … {max(medians):.1f} "
-                f"| {base / median:.1f} |"
-            )
+    print_table(
+        "a message",
+        COUNTS,
+        tuple(ENGINES),
+        lambda engine, what: run(engine, options.method, what),
+        options.rounds,
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import signal
 import sys
 import time
+import warnings
 from typing import Any
 
 VALUES: dict[str, Any] = {
@@ -109,13 +112,40 @@ def lock(context: Any, what: str, count: int) -> list[float]:
     return [(time.perf_counter() - begin) / count]
 
 
+def hold(lock: Any, ready: Any) -> None:
+    """The other process: hold the lock until its end."""
+    lock.acquire()
+    ready.release()
+    signal.pause()
+
+
+def after_deaths(context: Any, count: int) -> list[float]:
+    """Seconds from the SIGKILL of a lock's owner until it is acquired here."""
+    warnings.simplefilter("ignore")
+    lock, ready = context.Lock(), context.Semaphore(0)
+    seconds = []
+    for _ in range(count):
+        process = context.Process(target=hold, args=(lock, ready))
+        process.start()
+        ready.acquire()
+        begin = time.perf_counter()
+        os.kill(process.pid, signal.SIGKILL)
+        lock.acquire()
+        seconds.append(time.perf_counter() - begin)
+        lock.release()
+        process.join()
+    return seconds
+
+
 def main() -> None:
     """Measure."""
     engine, method, what, number = sys.argv[1:]
     count = int(number)
     context = importlib.import_module(engine).get_context(method)
     of, _, how = what.partition(", ")
-    if of == "100 MB":
+    if how.startswith("from its owner"):
+        seconds = after_deaths(context, count)
+    elif of == "100 MB":
         seconds = there_and_back(context, array(), count)
     elif how == "there and back":
         seconds = there_and_back(context, VALUES[of], count)

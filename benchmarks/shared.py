@@ -10,12 +10,11 @@ round's median of one operation: from one process, or from two at once on the sa
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 from pathlib import Path
+
+from figures import median_of, print_table
 
 BODY = Path(__file__).with_name("shared_body.py")
 WHAT = (
@@ -31,13 +30,6 @@ WHAT = (
 ENGINES = ("multiprocessing", "procession")
 
 
-def run(engine: str, method: str, what: str) -> float:
-    """One program; the median of what it measured, in microseconds."""
-    command = [sys.executable, str(BODY), engine, method, what]
-    seconds = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return statistics.median(seconds) * 1e6
-
-
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -46,20 +38,13 @@ def main() -> None:
     options = parser.parse_args()
     cpus = len(os.sched_getaffinity(0))
     print(f"Python {sys.version.split()[0]}, {cpus} CPUs, {options.rounds} rounds\n")
-    print("| what | engine | an operation, p50 | from … to | times faster |")
-    print("|---|---|--:|--:|--:|")
-    for what in WHAT:
-        found: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-        for _ in range(options.rounds):
-            for engine in ENGINES:
-                found[engine].append(run(engine, options.method, what))
-        base = statistics.median(found["multiprocessing"])
-        for engine, medians in found.items():
-            median = statistics.median(medians)
-            print(
-                f"| {what} | {engine} | {median:.2f} µs | {min(medians):.2f} … {max(medians):.2f} "
-                f"| {base / median:.0f} |"
-            )
+    print_table(
+        "an operation",
+        WHAT,
+        ENGINES,
+        lambda engine, what: median_of(BODY, engine, options.method, what),
+        options.rounds,
+    )
 
 
 if __name__ == "__main__":

@@ -8,118 +8,29 @@
 //   100 MB            a vector there and back, against four copies of it in memory
 //
 //   executor [ROUNDS]     11 rounds
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <new>
 #include <procession/procession.hpp>
 #include <vector>
 
-#include "shm/ring.hpp"
+#include "bare.hpp"
 
 namespace mp = procession;
-namespace shm = procession::shm;
+namespace bare = procession::bare;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using bare::Clock;
+using bare::median;
+using bare::seconds_since;
 
 constexpr int kSubmits = 200'000;
 constexpr int kRoundTrips = 20'000;
 constexpr int kTasks = 5'000;
-constexpr std::size_t kRingSize = 1 << 20;
-constexpr std::size_t kRecord = 32;  // bytes: a pool's call without arguments
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-struct Shared {
-  shm::RingControl control;
-  alignas(64) std::atomic<std::uint32_t> ping{0};
-  alignas(64) std::atomic<std::uint32_t> pong{0};
-  alignas(64) std::byte data[kRingSize];
-};
-
-Shared* map_shared() {
-  void* memory =
-      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) std::abort();
-  return new (memory) Shared;
-}
-
-// Seconds that `parent` takes while a forked child runs `child`.
-template <class Child, class Parent>
-double beside(Child child, Parent parent) {
-  pid_t pid = ::fork();
-  if (pid == 0) {
-    child();
-    ::_exit(0);
-  }
-  auto begin = Clock::now();
-  parent();
-  double seconds = seconds_since(begin);
-  ::waitpid(pid, nullptr, 0);
-  return seconds;
-}
-
-double bare_ring() {
-  Shared* shared = map_shared();
-  shm::RingMemory memory{&shared->control, shared->data};
-  double seconds = beside(
-      [&] {
-        shm::RingReader reader(memory);
-        for (int i = 0; i < kSubmits;) {
-          if (!reader.peek()) continue;
-          reader.pop();
-          ++i;
-        }
-        shared->pong.store(1, std::memory_order_release);
-      },
-      [&] {
-        shm::RingWriter writer(memory);
-        std::byte record[kRecord]{};
-        for (int i = 0; i < kSubmits;) i += writer.try_write({record}) ? 1 : 0;
-        while (shared->pong.load(std::memory_order_acquire) == 0) {
-        }
-      });
-  ::munmap(shared, sizeof *shared);
-  return kSubmits / seconds;
-}
-
-double bare_ping_pong() {
-  Shared* shared = map_shared();
-  double seconds = beside(
-      [&] {
-        for (std::uint32_t i = 1; i <= kRoundTrips; ++i) {
-          while (shared->ping.load(std::memory_order_acquire) != i) {
-          }
-          shared->pong.store(i, std::memory_order_release);
-        }
-      },
-      [&] {
-        for (std::uint32_t i = 1; i <= kRoundTrips; ++i) {
-          shared->ping.store(i, std::memory_order_release);
-          while (shared->pong.load(std::memory_order_acquire) != i) {
-          }
-        }
-      });
-  ::munmap(shared, sizeof *shared);
-  return seconds / kRoundTrips;
-}
+using Record = std::array<std::byte, 32>;  // a pool's call without arguments
 
 void nothing() {}
 void spin_20_us() {
@@ -177,9 +88,9 @@ int main(int argc, char** argv) {
   all_of(one, nothing, 1000);
   all_of(two, spin_20_us, 1000);
   for (int round = 0; round < rounds; ++round) {
-    ring.push_back(bare_ring());
+    ring.push_back(bare::ring<Record>(kSubmits));
     submits.push_back(kSubmits / all_of(one, nothing, kSubmits));
-    ping_pong.push_back(bare_ping_pong());
+    ping_pong.push_back(bare::ping_pong(kRoundTrips));
     trips.push_back(round_trips(one));
     tasks.push_back(all_of(two, spin_20_us, kTasks));
     copies.push_back(four_copies(numbers));

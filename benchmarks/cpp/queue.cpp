@@ -9,102 +9,29 @@
 //   1 MB              a vector, against two copies of it in memory
 //
 //   queue [ROUNDS]     11 rounds
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 #include <procession/procession.hpp>
 #include <vector>
 
-#include "shm/ring.hpp"
+#include "bare.hpp"
 
 namespace mp = procession;
-namespace shm = procession::shm;
+namespace bare = procession::bare;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using bare::beside;
+using bare::Clock;
+using bare::median;
+using bare::seconds_since;
 
 constexpr int kRecords = 1'000'000;
 constexpr int kRoundTrips = 50'000;
 constexpr int kVectors = 200;
 constexpr std::size_t kNumbers = 125'000;  // doubles: 1 MB
-constexpr std::size_t kRingSize = 1 << 20;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-struct Shared {
-  shm::RingControl control;
-  alignas(64) std::atomic<std::uint32_t> ping{0};
-  alignas(64) std::atomic<std::uint32_t> pong{0};
-  alignas(64) std::byte data[kRingSize];
-};
-
-Shared* map_shared() {
-  void* memory =
-      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) std::abort();
-  return new (memory) Shared;
-}
-
-// Seconds that `parent` takes while a forked child, which has begun, runs `child`.
-template <class Child, class Parent>
-double beside(Child child, Parent parent) {
-  Shared* start = map_shared();
-  pid_t pid = ::fork();
-  if (pid == 0) {
-    start->ping.store(1);
-    child();
-    ::_exit(0);
-  }
-  while (start->ping.load() == 0) {
-  }
-  auto begin = Clock::now();
-  parent();
-  double seconds = seconds_since(begin);
-  ::waitpid(pid, nullptr, 0);
-  ::munmap(start, sizeof *start);
-  return seconds;
-}
-
-double bare_ring() {
-  Shared* shared = map_shared();
-  shm::RingMemory memory{&shared->control, shared->data};
-  double seconds = beside(
-      [&] {
-        shm::RingReader reader(memory);
-        for (int i = 0; i < kRecords;) {
-          if (!reader.peek()) continue;
-          reader.pop();
-          ++i;
-        }
-        shared->pong.store(1, std::memory_order_release);
-      },
-      [&] {
-        shm::RingWriter writer(memory);
-        for (int i = 0; i < kRecords;) {
-          i += writer.try_write({std::as_bytes(std::span(&i, 1))}) ? 1 : 0;
-        }
-        while (shared->pong.load(std::memory_order_acquire) == 0) {
-        }
-      });
-  ::munmap(shared, sizeof *shared);
-  return kRecords / seconds;
-}
 
 double one_to_one(int maxsize) {
   mp::Queue<int> numbers(maxsize);
@@ -121,27 +48,6 @@ double one_to_one(int maxsize) {
         done.get();
       });
   return kRecords / seconds;
-}
-
-double bare_ping_pong() {
-  Shared* shared = map_shared();
-  double seconds = beside(
-      [&] {
-        for (std::uint32_t i = 1; i <= kRoundTrips; ++i) {
-          while (shared->ping.load(std::memory_order_acquire) != i) {
-          }
-          shared->pong.store(i, std::memory_order_release);
-        }
-      },
-      [&] {
-        for (std::uint32_t i = 1; i <= kRoundTrips; ++i) {
-          shared->ping.store(i, std::memory_order_release);
-          while (shared->pong.load(std::memory_order_acquire) != i) {
-          }
-        }
-      });
-  ::munmap(shared, sizeof *shared);
-  return seconds / kRoundTrips;
 }
 
 double ping_pong() {
@@ -200,10 +106,10 @@ int main(int argc, char** argv) {
   std::vector<double> large;
   std::vector<double> numbers(kNumbers, 0.5);
   for (int round = 0; round < rounds; ++round) {
-    ring.push_back(bare_ring());
+    ring.push_back(bare::ring<int>(kRecords));
     unbounded.push_back(one_to_one(0));
     bounded.push_back(one_to_one(1000));
-    words.push_back(bare_ping_pong());
+    words.push_back(bare::ping_pong(kRoundTrips));
     trips.push_back(ping_pong());
     copies.push_back(two_copies(numbers));
     large.push_back(vectors(numbers));
