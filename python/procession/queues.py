@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = _standard.__all__
 
 _MOST = (1 << 31) - 1  # messages that a bound can be set to
+_LOOK_AGAIN = 0.5  # s: who was killed as it quietened a bell may have left it so
 
 
 def dump(obj: object) -> tuple[bytes, list[Any]]:
@@ -147,7 +148,7 @@ class _Common:
             except Empty:
                 from . import readiness
 
-                await readiness.readable(self._queue.bell())
+                await readiness.readable(self._queue.bell(), _LOOK_AGAIN)
 
 
 def _rebuild(kind: type, state: Any) -> Any:
@@ -202,7 +203,7 @@ class Queue(_Common, _standard.Queue):  # type: ignore[type-arg]
             except Full:
                 from . import readiness
 
-                await readiness.readable(self._queue.room_bell())
+                await readiness.readable(self._queue.room_bell(), _LOOK_AGAIN)
 
     def qsize(self) -> int:
         """Return the number of messages."""

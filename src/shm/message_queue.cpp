@@ -34,6 +34,21 @@ constexpr std::uint32_t kPauses = 32;       // between two looks
 constexpr std::uint32_t kLongestLull = 64;  // before the first: a microsecond or two
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
 
+void full_barrier() noexcept {
+  if (!os::barrier_everywhere()) std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+// Whoever changes a count looks here afterwards, with no barrier in between where that is this side's.
+bool wanted(const std::atomic<std::uint32_t>& bell) noexcept {
+  return bell.load(std::memory_order_relaxed) != 0;
+}
+
+void want(std::atomic<std::uint32_t>& bell) noexcept {
+  if (wanted(bell)) return;
+  bell.store(1, std::memory_order_relaxed);
+  full_barrier();
+}
+
 bool can_spin() {
   static const bool can = os::usable_cpus() > 1;
   return can;
@@ -108,11 +123,6 @@ std::uint64_t MessageQueue::Mapped::used(std::uint64_t head, std::uint64_t tail)
   return tail - head;
 }
 
-bool MessageQueue::wants_bells(const Record& queue) noexcept {
-  return (queue.wants_bell.load(std::memory_order_relaxed) |
-          queue.wants_room_bell.load(std::memory_order_relaxed)) != 0;
-}
-
 // Put
 
 bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
@@ -140,14 +150,16 @@ bool MessageQueue::try_put(std::uint32_t form, base::BytesView payload,
 MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base::BytesView payload,
                                     std::span<const Block> blocks, bool may_grow) {
   Record& queue = record();
-  bool was_empty = false;
   {
     BiasedMutex::Lock lock(queue.put_mutex, cell_->commons());
     if (lock.owner_died()) repair_puts(queue);
     std::uint32_t puts = queue.puts.load(std::memory_order_relaxed);
     if (queue.most && puts - queue.seen_gets >= queue.most) {
       queue.seen_gets = queue.gets.load(std::memory_order_acquire);
-      if (puts - queue.seen_gets >= queue.most) return Put::kFull;
+      if (puts - queue.seen_gets >= queue.most) {
+        if (wanted(queue.wants_room_bell)) quieten_room_bell();
+        return Put::kFull;
+      }
     }
     Ring* to = &ring();
     Mapped memory = map(put_ring_, *to);
@@ -186,7 +198,6 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
       begin_handing_over(queue, tail + skipped);
       for (Block block : blocks) cell_->commons().hand_over(block, Commons::kSession);
     }
-    was_empty = queue.wants_bell.load(std::memory_order_relaxed) && size() == 0;
     to->tail.store(tail + skipped + need, std::memory_order_release);
     queue.puts.store(puts + 1, std::memory_order_release);
     queue.putter = 0;
@@ -195,7 +206,8 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
   if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
     if (os::futex_wake(queue.puts, 1) > 0) queue.getters_asleep = 1;  // others may sleep, too
   }
-  if (wants_bells(queue)) tell_bells(queue, was_empty, false);
+  if (wanted(queue.wants_bell)) os::ring(bell_);
+  if (wanted(queue.wants_room_bell)) quieten_room_bell();
   return Put::kDone;
 }
 
@@ -253,13 +265,14 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
 
 bool MessageQueue::try_get(Message& message) {
   Record& queue = record();
-  if (!has_message()) return false;  // whoever puts something wakes, in any case
+  if (!has_message()) {  // whoever puts something wakes, in any case
+    if (wanted(queue.wants_bell)) quieten_bell();
+    return false;
+  }
   bool received = false;
-  bool was_full = false;
   {
     BiasedMutex::Lock lock(queue.get_mutex, cell_->commons());
     if (lock.owner_died()) repair_gets(queue);
-    was_full = queue.wants_room_bell.load(std::memory_order_relaxed) && !has_room();
     while (!received) {
       Ring& from = ring();
       std::uint64_t head = from.head.load(std::memory_order_relaxed);
@@ -296,7 +309,8 @@ bool MessageQueue::try_get(Message& message) {
   if (queue.putters_asleep.load(std::memory_order_relaxed) && queue.putters_asleep.exchange(0)) {
     if (os::futex_wake(queue.gets, 1) > 0) queue.putters_asleep = 1;
   }
-  if (wants_bells(queue)) tell_bells(queue, false, was_full);
+  if (wanted(queue.wants_room_bell)) os::ring(room_bell_);
+  if (wanted(queue.wants_bell)) quieten_bell();
   return received;
 }
 
@@ -362,7 +376,7 @@ base::Waited MessageQueue::wait(os::FutexWord& word, std::atomic<std::uint32_t>&
   while (true) {
     std::uint32_t seen = word.load(std::memory_order_acquire);
     asleep.store(1, std::memory_order_relaxed);
-    if (!os::barrier_everywhere()) std::atomic_thread_fence(std::memory_order_seq_cst);
+    full_barrier();
     if (ready()) return base::Waited::kReady;
     if (deadline.passed()) return base::Waited::kTimedOut;
     base::Deadline until = base::Deadline::earlier(deadline, base::Deadline::after(kLookAgain));
@@ -419,34 +433,31 @@ bool MessageQueue::has_room() const noexcept {
   return !queue.most || size() < queue.most;
 }
 
+// A bell is rung for each message, or each room, and quietened by whoever has seen that there is none. Who
+// rings has changed the count before; who quietens looks at it again afterwards: a count that changed in
+// between is seen, or its ring comes behind.
 int MessageQueue::bell() {
-  Record& queue = record();
-  if (!queue.wants_bell.exchange(1) && size() > 0) os::ring(bell_);
+  want(record().wants_bell);
+  if (size() > 0) os::ring(bell_);
   return bell_.get();
 }
 
 int MessageQueue::room_bell() {
-  Record& queue = record();
-  if (!queue.wants_room_bell.exchange(1) && has_room()) os::ring(room_bell_);
+  want(record().wants_room_bell);
+  if (has_room()) os::ring(room_bell_);
   return room_bell_.get();
 }
 
-// What was rung for in between may be answered with it: hence the second look.
-void MessageQueue::tell_bells(Record& queue, bool was_empty, bool was_full) {
-  if (queue.wants_bell.load(std::memory_order_relaxed)) {
-    if (was_empty && size() > 0) os::ring(bell_);
-    if (size() == 0) {
-      os::answer(bell_);
-      if (size() > 0) os::ring(bell_);
-    }
-  }
-  if (queue.wants_room_bell.load(std::memory_order_relaxed)) {
-    if (was_full && has_room()) os::ring(room_bell_);
-    if (!has_room()) {
-      os::answer(room_bell_);
-      if (has_room()) os::ring(room_bell_);
-    }
-  }
+void MessageQueue::quieten_bell() noexcept {
+  if (size() > 0) return;
+  os::answer(bell_);
+  if (size() > 0) os::ring(bell_);
+}
+
+void MessageQueue::quieten_room_bell() noexcept {
+  if (has_room()) return;
+  os::answer(room_bell_);
+  if (has_room()) os::ring(room_bell_);
 }
 
 }  // namespace procession::shm

@@ -103,8 +103,8 @@ class MessageQueue {
   void give_up(Entry& entry);
   bool has_message() const noexcept;
   bool has_room() const noexcept;
-  static bool wants_bells(const Record& queue) noexcept;
-  void tell_bells(Record& queue, bool was_empty, bool was_full);
+  void quieten_bell() noexcept;
+  void quieten_room_bell() noexcept;
   template <class Ready>
   base::Waited wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
                     base::Deadline deadline, Ready ready);

@@ -71,9 +71,7 @@ namespace {
 // The two ways to the arena: with its lock, and from under it.
 struct ByCommons {
   Commons& commons;
-  bool is_of_session(Block block) const {
-    return commons.is_sessions(block, commons.ticket());
-  }
+  bool is_of_session(Block block) const { return commons.is_sessions(block, commons.ticket()); }
   std::byte* data(Block block) const { return commons.bytes(block).data(); }
   void take(Block block) const { commons.take_over(block); }
   void release(Block block) const { commons.release(block.offset); }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm/message_queue.hpp"
 
+#include <poll.h>
+
 #include <array>
 #include <cstring>
 #include <random>
@@ -139,6 +141,34 @@ TEST_F(MessageQueues, WaitersAreWoken) {
     ASSERT_EQ(number_of(get(back).payload), i + 1);
   }
   EXPECT_EQ(wait_for(child), 0);
+}
+
+// By descriptors alone. Two each put, and get, so that one makes ready what another has just used up.
+TEST_F(MessageQueues, BellsAreHeard) {
+  constexpr std::uint64_t kEach = 100'000;
+  MessageQueue queue(2, Bells::kYes);
+  InCommon<std::atomic<std::uint64_t>> sum;
+  auto await_bell = [](int bell) {
+    pollfd waiting{bell, POLLIN, 0};
+    ASSERT_EQ(::poll(&waiting, 1, -1), 1);
+  };
+  std::vector<pid_t> children;
+  for (std::uint64_t which = 0; which < 2; ++which) {
+    children.push_back(in_child([&] {
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        while (!queue.try_put(1, message(2 * i + which, 0))) await_bell(queue.room_bell());
+      }
+    }));
+    children.push_back(in_child([&] {
+      Message message;
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        while (!queue.try_get(message)) await_bell(queue.bell());
+        *sum += number_of(message.payload);
+      }
+    }));
+  }
+  for (pid_t child : children) ASSERT_EQ(wait_for(child), 0);
+  EXPECT_EQ(sum->load(), 2 * kEach * (2 * kEach - 1) / 2);
 }
 
 TEST_F(MessageQueues, Blocks) {
