@@ -34,6 +34,8 @@ shm::CellName cell_name(const nb::tuple& name) {
 namespace {
 
 const auto kNothing = [] {};
+const base::Deadline kNow = deadline_of(false, {});
+const std::optional<double> kForEver;
 
 // Whoever held it has died. The warning may be an error, if the program wants it so: it hasn't acquired
 // anything then.
@@ -50,8 +52,9 @@ void tell_of_death(shm::SemLock& lock) {
   }
 }
 
-bool acquire(shm::SemLock& lock, bool block, std::optional<double> timeout) {
-  shm::Acquired acquired = lock.acquire(deadline_of(false, {}));
+bool acquire(shm::SemLock& lock, bool block, const std::optional<double>& timeout) {
+  shm::Acquired acquired = lock.acquire(kNow);
+  if (acquired == shm::Acquired::kYes) return true;
   if (acquired == shm::Acquired::kTimedOut && block && (!timeout || *timeout > 0)) {
     base::Deadline deadline = deadline_of(true, timeout);
     acquired = wait_with_signals([&] { return lock.acquire(deadline); },
@@ -75,12 +78,13 @@ void release(shm::SemLock& lock) {
 // twice as long.
 template <class Function>
 PyObject* guarded(PyObject* self, Function function) noexcept {
-  if (!nb::inst_ready(self)) {
+  auto& lock = *nb::inst_ptr<shm::SemLock>(self);
+  if (!lock.cell()) {  // the memory of a new instance is zero
     PyErr_SetString(PyExc_RuntimeError, "this lock's __init__() was never called");
     return nullptr;
   }
   try {
-    return function(*nb::inst_ptr<shm::SemLock>(self));
+    return function(lock);
   } catch (nb::python_error& error) {
     error.restore();
   } catch (const base::OsError& error) {
@@ -124,7 +128,7 @@ std::optional<std::pair<bool, std::optional<double>>> acquire_arguments(PyObject
 PyObject* acquire_method(PyObject* self, PyObject* const* args, Py_ssize_t count,
                          PyObject* names) noexcept {
   return guarded(self, [&](shm::SemLock& lock) -> PyObject* {
-    if (count == 0 && !names) return PyBool_FromLong(acquire(lock, true, {}));
+    if (count == 0 && !names) return PyBool_FromLong(acquire(lock, true, kForEver));
     auto given = acquire_arguments(args, count, names);
     return given ? PyBool_FromLong(acquire(lock, given->first, given->second)) : nullptr;
   });
@@ -138,7 +142,7 @@ PyObject* release_method(PyObject* self, PyObject*) noexcept {
 }
 
 PyObject* enter_method(PyObject* self, PyObject*) noexcept {
-  return guarded(self, [](shm::SemLock& lock) { return PyBool_FromLong(acquire(lock, true, {})); });
+  return guarded(self, [](shm::SemLock& lock) { return PyBool_FromLong(acquire(lock, true, kForEver)); });
 }
 
 PyObject* exit_method(PyObject* self, PyObject* const*, Py_ssize_t) noexcept {
@@ -220,6 +224,7 @@ void bind_synchronize(nb::module_& module) {
             new (&self) shm::SemLock(static_cast<Kind>(kind), value, max_value);
           },
           "kind"_a, "value"_a, "maxvalue"_a)
+      .def(nb::init<const shm::SemLock&>(), "Another handle of the same.")
       .def("_count", &shm::SemLock::count)
       .def("_is_mine", &shm::SemLock::is_mine)
       .def("_get_value", &shm::SemLock::value)

@@ -2,7 +2,7 @@
 """procession's engine: processes, made and watched natively."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex, final
+from typing import Any, SupportsIndex, final, overload
 
 from typing_extensions import Buffer
 
@@ -289,7 +289,10 @@ class SemLock:
     kind: int
     maxvalue: int
     owner: int
+    @overload
     def __init__(self, kind: int, value: int, maxvalue: int) -> None: ...
+    @overload
+    def __init__(self, same: SemLock, /) -> None: ...
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire it, waiting at most `timeout` seconds; whether it was acquired."""
 

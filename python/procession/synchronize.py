@@ -50,34 +50,49 @@ def hold_for_travel(shared: Any) -> None:
         hold(shared)
 
 
-class _SemLock(_engine.SemLock):
-    """What the four kinds have in common."""
-
-    @property
-    def _semlock(self) -> Any:
-        return self
-
-    def locked(self) -> bool:
-        """Whether it can't be acquired at the moment."""
-        return self._is_zero()
+class _Handle(_engine.SemLock):
+    """A handle of a lock, by which it can travel."""
 
     def __getstate__(self) -> Any:
         hold_for_travel(self)
         return super().__getstate__()
 
 
+class _SemLock(_Handle):
+    """What the four kinds have in common."""
+
+    def _begin(self, kind: int, value: int, max_value: int) -> None:
+        _engine.SemLock.__init__(self, kind, value, max_value)
+        self._make_methods()
+
+    def _make_methods(self) -> None:
+        # As the standard's, and sooner found than methods of the type, which `with` takes. They are
+        # another handle's: or the lock and its methods would keep each other.
+        self._semlock = _Handle(self)
+        self.acquire = self._semlock.acquire  # type: ignore[method-assign, unused-ignore]
+        self.release = self._semlock.release  # type: ignore[method-assign, unused-ignore]
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        self._make_methods()
+
+    def locked(self) -> bool:
+        """Whether it can't be acquired at the moment."""
+        return self._is_zero()
+
+
 class Lock(_SemLock, _standard.Lock):
     """A lock that any process may release, as the standard's."""
 
     def __init__(self, *, ctx: Any = None) -> None:  # noqa: ARG002
-        _engine.SemLock.__init__(self, _MUTEX, 1, 1)
+        self._begin(_MUTEX, 1, 1)
 
 
 class RLock(_SemLock, _standard.RLock):
     """A lock that its holder may acquire again."""
 
     def __init__(self, *, ctx: Any = None) -> None:  # noqa: ARG002
-        _engine.SemLock.__init__(self, _RECURSIVE, 1, 1)
+        self._begin(_RECURSIVE, 1, 1)
 
 
 class Semaphore(_SemLock, _standard.Semaphore):
@@ -85,7 +100,7 @@ class Semaphore(_SemLock, _standard.Semaphore):
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:  # noqa: ARG002
         _check_value(value)
-        _engine.SemLock.__init__(self, _COUNTING, value, SEM_VALUE_MAX)
+        self._begin(_COUNTING, value, SEM_VALUE_MAX)
 
 
 class BoundedSemaphore(_SemLock, _standard.BoundedSemaphore):
@@ -93,7 +108,7 @@ class BoundedSemaphore(_SemLock, _standard.BoundedSemaphore):
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:  # noqa: ARG002
         _check_value(value)
-        _engine.SemLock.__init__(self, _COUNTING, value, value)
+        self._begin(_COUNTING, value, value)
 
 
 def _check_value(value: int) -> None:

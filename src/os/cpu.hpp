@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// os/cpu: how many CPUs this process may use.
+// os/cpu: how many CPUs this process may use, and what the calling thread is.
 #pragma once
+
+#include <cstdint>
 
 namespace procession::os {
 
@@ -16,6 +18,11 @@ int current_cpu() noexcept;
 
 // Has this thread go on on another CPU that it may use, if there is one. The kernel may move it back.
 void move_to_another_cpu() noexcept;
+
+// What no two live threads of a process share. (The address of something thread_local would take a call.)
+inline std::uintptr_t this_thread() noexcept {
+  return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+}
 
 // Tells the CPU that this is a loop that waits.
 inline void pause() noexcept {

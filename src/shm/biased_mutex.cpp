@@ -14,58 +14,27 @@ namespace {
 
 constexpr std::uint32_t kMostPatience = 1 << 20;
 
-#ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
-constexpr bool kFavours = false;
-#else
-constexpr bool kFavours = true;
-#endif
-
-// The one thread of this process that may become a favourite: the first that asks. A copy of the
-// process has a thread of the same address, and another ticket.
-std::atomic<std::uintptr_t> may_be_favourite{0};
-
-bool this_thread_may() noexcept {
-  static thread_local char mark;
-  auto me = reinterpret_cast<std::uintptr_t>(&mark);
-  std::uintptr_t who = may_be_favourite.load(std::memory_order_relaxed);
-  return who == me || (who == 0 && may_be_favourite.compare_exchange_strong(who, me));
-}
-
 }  // namespace
+
+bool BiasedMutex::this_thread_may() noexcept {
+  std::uintptr_t who = 0;
+  return is_this_thread_its() || its_thread_.compare_exchange_strong(who, os::this_thread());
+}
 
 void BiasedMutex::init() {
   mutex_.init();
   patience_ = kPatience;
 }
 
-BiasedMutex::Lock::Lock(BiasedMutex& mutex, Commons& commons) : guarded_by_(mutex) {
-  Ticket me = commons.own_ticket();
-  if (kFavours && me != 0 && mutex.favourite_.load(std::memory_order_relaxed) == me &&
-      this_thread_may()) {
-    std::atomic<std::uint32_t>& inside = mutex.inside_[me & kPlaceMask];
-    inside.store(1, std::memory_order_relaxed);
-    // SYNC POINT with take_favour_away, which has the barrier.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (mutex.favourite_.load(std::memory_order_acquire) == me) {
-      inside_ = &inside;
-      return;
-    }
-    inside.store(0, std::memory_order_release);
-  }
-  owner_died_ = mutex.mutex_.lock();
-  if (mutex.favourite_.load(std::memory_order_relaxed) != 0 || mutex.leaving_ != 0) {
-    owner_died_ |= mutex.take_favour_away(commons);
+// As one of many. Whether its last holder died with it.
+bool BiasedMutex::lock(Commons& commons) {
+  bool owner_died = mutex_.lock();
+  if (favourite_.load(std::memory_order_relaxed) != 0 || leaving_ != 0) {
+    owner_died |= take_favour_away(commons);
   } else if (kFavours) {
-    mutex.consider(commons);
+    consider(commons);
   }
-}
-
-BiasedMutex::Lock::~Lock() {
-  if (inside_) {
-    inside_->store(0, std::memory_order_release);
-  } else {
-    guarded_by_.mutex_.unlock();
-  }
+  return owner_died;
 }
 
 // Under mutex_. Whether the favourite was killed inside. Whoever is killed while it waits leaves word

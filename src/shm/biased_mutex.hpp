@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "os/cpu.hpp"
 #include "os/robust_mutex.hpp"
 #include "shm/commons.hpp"
 
@@ -29,8 +30,17 @@ class alignas(64) BiasedMutex {
   // Held in a scope.
   class Lock {
    public:
-    Lock(BiasedMutex& mutex, Commons& commons);
-    ~Lock();
+    Lock(BiasedMutex& mutex, Commons& commons) : guarded_by_(mutex) {
+      inside_ = mutex.enter_as_favourite(commons.own_ticket());
+      if (!inside_) owner_died_ = mutex.lock(commons);
+    }
+    ~Lock() {
+      if (inside_) {
+        inside_->store(0, std::memory_order_release);
+      } else {
+        guarded_by_.mutex_.unlock();
+      }
+    }
     Lock(const Lock&) = delete;
     Lock& operator=(const Lock&) = delete;
 
@@ -39,7 +49,7 @@ class alignas(64) BiasedMutex {
 
    private:
     BiasedMutex& guarded_by_;
-    std::atomic<std::uint32_t>* inside_ = nullptr;  // the favourite's
+    std::atomic<std::uint32_t>* inside_;  // the favourite's, or null
     bool owner_died_ = false;
   };
 
@@ -48,6 +58,36 @@ class alignas(64) BiasedMutex {
   // A process whose place is a higher one can't be the favourite.
   static constexpr std::uint32_t kPlacesWithFavour = 128;
 
+#ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
+  static constexpr bool kFavours = false;
+#else
+  static constexpr bool kFavours = true;
+#endif
+
+  // The one thread of this process that may become a favourite: the first that asks. A copy of the
+  // process has a thread of the same address, and another ticket.
+  inline static std::atomic<std::uintptr_t> its_thread_{0};
+  static bool is_this_thread_its() noexcept {
+    return its_thread_.load(std::memory_order_relaxed) == os::this_thread();
+  }
+  static bool this_thread_may() noexcept;
+
+  // What to set to 0 afterwards, or null: somebody else is the favourite, or nobody.
+  std::atomic<std::uint32_t>* enter_as_favourite(Ticket me) noexcept {
+    if (!kFavours || me == 0 || favourite_.load(std::memory_order_relaxed) != me ||
+        !is_this_thread_its()) {
+      return nullptr;
+    }
+    std::atomic<std::uint32_t>& inside = inside_[me & kPlaceMask];
+    inside.store(1, std::memory_order_relaxed);
+    // SYNC POINT with take_favour_away, which has the barrier.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (favourite_.load(std::memory_order_acquire) == me) return &inside;
+    inside.store(0, std::memory_order_release);
+    return nullptr;
+  }
+
+  bool lock(Commons& commons);
   bool take_favour_away(Commons& commons);
   void consider(Commons& commons);
 

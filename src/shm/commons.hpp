@@ -94,11 +94,15 @@ class Cell {
   std::uint64_t offset() const noexcept { return offset_; }
   CellName name() const noexcept;
 
-  // The memory after the header, as its kind has it.
+  // The memory after the header, as its kind has it. It takes kSizeOf<Record> bytes.
   template <class Record>
   Record& as() const noexcept {
-    return *reinterpret_cast<Record*>(reinterpret_cast<std::byte*>(&header_) + sizeof(CellHeader));
+    constexpr std::uintptr_t kMask = alignof(Record) - 1;
+    auto end = reinterpret_cast<std::uintptr_t>(&header_) + sizeof(CellHeader);
+    return *reinterpret_cast<Record*>((end + kMask) & ~kMask);
   }
+  template <class Record>
+  static constexpr std::size_t kSizeOf = sizeof(Record) + alignof(Record);
 
   // From now on it is there until the session ends: its name is on its way to somebody.
   void keep() noexcept;

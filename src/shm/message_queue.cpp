@@ -62,11 +62,7 @@ void message_queue::corrupted() {
       "shouldn't");
 }
 
-MessageQueue::Record& MessageQueue::record() const noexcept {
-  // The header of a cell ends where no cache line does.
-  auto at = reinterpret_cast<std::uintptr_t>(&cell_->as<std::byte>());
-  return *reinterpret_cast<Record*>((at + 63) & ~std::uintptr_t{63});
-}
+MessageQueue::Record& MessageQueue::record() const noexcept { return cell_->as<Record>(); }
 
 MessageQueue::Ring& MessageQueue::ring() const noexcept {
   Record& queue = record();
@@ -81,7 +77,7 @@ MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
     bell_ = os::create_event();
     if (most > 0) room_bell_ = os::create_event();
   }
-  cell_ = commons.make_cell(CellKind::kQueue, sizeof(Record) + 64);
+  cell_ = commons.make_cell(CellKind::kQueue, Cell::kSizeOf<Record>);
   Record& queue = record();
   queue.put_mutex.init();
   queue.get_mutex.init();

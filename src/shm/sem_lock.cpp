@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 
+#include "os/cpu.hpp"
+#include "shm/biased_mutex.hpp"
+
 namespace procession::shm {
 
 namespace {
@@ -11,9 +14,8 @@ namespace {
 constexpr std::uint32_t kWaiters = 1U << 31;   // somebody sleeps, or has slept, for it
 constexpr std::uint32_t kHandedOn = 1U << 30;  // whoever holds it may leave it to others
 
-// What no two live threads share. (The address of something thread_local would take a call.)
-std::uintptr_t this_thread() noexcept {
-  return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+bool has_it(Acquired acquired) noexcept {
+  return acquired == Acquired::kYes || acquired == Acquired::kOwnerDied;
 }
 
 base::Deadline bounded(base::Deadline deadline) {
@@ -22,19 +24,30 @@ base::Deadline bounded(base::Deadline deadline) {
 
 }  // namespace
 
-// What a process holds of a semaphore.
-struct SemLock::Holder {
-  std::uint32_t ticket;
-  std::uint32_t count;  // 0: free
+// What a process holds of a semaphore. One word: a CPU is slow to load as one what was stored as two.
+class SemLock::Holder {
+ public:
+  Holder(Ticket ticket, std::uint32_t count) noexcept
+      : word_(std::uint64_t{ticket} << 32 | count) {}
+
+  Ticket ticket() const noexcept { return static_cast<Ticket>(word_ >> 32); }
+  std::uint32_t count() const noexcept { return static_cast<std::uint32_t>(word_); }  // 0: free
+
+ private:
+  std::uint64_t word_;
 };
 
-struct SemLock::Record {
+struct alignas(64) SemLock::Record {
   // Mutexes. 0, or the ticket of the owner with the two bits above.
   os::FutexWord word;
   Kind kind;
   std::uint32_t max_value;
   std::atomic<std::uint32_t> handed_on;
-  // Semaphores, under the cell's mutex.
+};
+
+// Under its mutex, but for a look at the value.
+struct SemLock::Semaphore : Record {
+  BiasedMutex mutex;
   std::atomic<std::uint32_t> value;
   os::FutexWord changes;
   std::uint32_t anybody_asleep;
@@ -43,29 +56,44 @@ struct SemLock::Record {
   Holder old_holder;
   std::uint32_t old_value;
   std::uint32_t unused;
-  std::array<Holder, 24> holders;
+  // A process may have two.
+  std::array<Holder, 32> holders;
+
+  // The one that a process looks at first.
+  std::size_t place_of(Ticket ticket) const noexcept { return ticket % holders.size(); }
+
+  bool try_take(Ticket me) noexcept;
+  bool give_back(Ticket me) noexcept;
+  bool recover(Commons& commons);
+  void repair() noexcept;
+  void change(std::size_t index, Holder holder, std::uint32_t value_then) noexcept;
 };
 
 SemLock::SemLock(Kind kind, std::uint32_t value, std::uint32_t max_value)
-    : cell_(Commons::instance().make_cell(CellKind::kSemLock, sizeof(Record))) {
+    : cell_(Commons::instance().make_cell(CellKind::kSemLock, kind == Kind::kSemaphore
+                                                                  ? Cell::kSizeOf<Semaphore>
+                                                                  : Cell::kSizeOf<Record>)) {
   record().kind = kind;
   record().max_value = max_value;
-  record().value = value;
+  if (kind != Kind::kSemaphore) return;
+  semaphore().mutex.init();
+  semaphore().value = value;
 }
 
 SemLock::SemLock(const CellName& name)
     : cell_(Commons::instance().find_cell(name, CellKind::kSemLock)) {}
 
 SemLock::Record& SemLock::record() const noexcept { return cell_->as<Record>(); }
+SemLock::Semaphore& SemLock::semaphore() const noexcept { return cell_->as<Semaphore>(); }
 SemLock::Kind SemLock::kind() const noexcept { return record().kind; }
 std::uint32_t SemLock::max_value() const noexcept { return record().max_value; }
 
 bool SemLock::is_mine() const noexcept {
-  return count() > 0 && cell_->hold().thread.load(std::memory_order_relaxed) == this_thread();
+  return count() > 0 && cell_->hold().thread.load(std::memory_order_relaxed) == os::this_thread();
 }
 
 std::uint32_t SemLock::value() const noexcept {
-  if (kind() == Kind::kSemaphore) return record().value;
+  if (kind() == Kind::kSemaphore) return semaphore().value;
   return (record().word & kTicketMask) == 0;
 }
 
@@ -79,10 +107,10 @@ int SemLock::count() const noexcept {
   return is_own ? cell_->hold().count.load(std::memory_order_relaxed) : 0;
 }
 
-void SemLock::note_acquired() noexcept {
-  cell_->hold().count.store(count() + 1, std::memory_order_relaxed);
+void SemLock::note_acquired(int count) noexcept {
+  cell_->hold().count.store(count, std::memory_order_relaxed);
   cell_->hold().by.store(cell_->commons().own_ticket(), std::memory_order_relaxed);
-  cell_->hold().thread.store(this_thread(), std::memory_order_relaxed);
+  cell_->hold().thread.store(os::this_thread(), std::memory_order_relaxed);
 }
 
 // What another process acquired isn't in this one's count.
@@ -91,41 +119,58 @@ void SemLock::note_released() noexcept {
 }
 
 Acquired SemLock::acquire(base::Deadline deadline) {
-  if (kind() == Kind::kRecursive && is_mine()) {
-    note_acquired();
+  Record& lock = record();
+  if (lock.kind == Kind::kSemaphore) {
+    Acquired acquired = try_semaphore() ? Acquired::kYes : wait_for_semaphore(deadline);
+    if (has_it(acquired)) note_acquired(count() + 1);
+    return acquired;
+  }
+  if (lock.kind == Kind::kRecursive && is_mine()) {
+    note_acquired(count() + 1);
     return Acquired::kYes;
   }
-  Acquired acquired =
-      kind() == Kind::kSemaphore ? acquire_semaphore(deadline) : acquire_mutex(deadline);
-  if (acquired == Acquired::kYes || acquired == Acquired::kOwnerDied) note_acquired();
+  std::uint32_t mine = own_word(lock);
+  std::uint32_t seen = 0;
+  Acquired acquired = Acquired::kYes;
+  if (!lock.word.compare_exchange_strong(seen, mine, std::memory_order_acquire)) {
+    acquired = wait_for_mutex(lock, mine, seen, deadline);
+    if (!has_it(acquired)) return acquired;
+  }
+  note_acquired(1);
   return acquired;
 }
 
 bool SemLock::release() {
-  if (kind() == Kind::kRecursive) {
+  Record& lock = record();
+  if (lock.kind == Kind::kSemaphore) {
+    // Ahead of it, here and below: another thread may have it at once.
+    int before = count();
+    note_released();
+    if (release_semaphore()) return true;
+    cell_->hold().count.store(before, std::memory_order_relaxed);
+    return false;
+  }
+  if (lock.kind == Kind::kRecursive) {
     if (!is_mine()) return false;
     note_released();
-    return count() > 0 || release_mutex();
+    if (count() > 0) return true;
+  } else {
+    cell_->hold().count.store(0, std::memory_order_relaxed);
   }
-  // Ahead of it: another thread may have it at once.
-  int before = count();
-  note_released();
-  if (kind() == Kind::kMutex ? release_mutex() : release_semaphore()) return true;
-  cell_->hold().count.store(before, std::memory_order_relaxed);
-  return false;
+  return release_mutex(lock, cell_->commons().ticket());
 }
 
 // Mutexes: one word, which says who holds it from the very moment on that it is held.
 
-Acquired SemLock::acquire_mutex(base::Deadline deadline) {
+std::uint32_t SemLock::own_word(const Record& lock) {
+  return cell_->commons().ticket() |
+         (lock.handed_on.load(std::memory_order_relaxed) ? kHandedOn : 0);
+}
+
+// `seen`: what was in the word in place of 0.
+Acquired SemLock::wait_for_mutex(Record& lock, std::uint32_t mine, std::uint32_t seen,
+                                 base::Deadline deadline) {
   Commons& commons = cell_->commons();
-  Record& lock = record();
-  std::uint32_t mine =
-      commons.ticket() | (lock.handed_on.load(std::memory_order_relaxed) ? kHandedOn : 0);
-  std::uint32_t seen = 0;
-  if (lock.word.compare_exchange_strong(seen, mine, std::memory_order_acquire)) {
-    return Acquired::kYes;
-  }
   // Others may sleep by now, and this one takes the place of all that were woken.
   std::uint32_t waiters = 0;
   while (true) {
@@ -164,12 +209,11 @@ Acquired SemLock::acquire_mutex(base::Deadline deadline) {
   }
 }
 
-bool SemLock::release_mutex() {
-  Record& lock = record();
+bool SemLock::release_mutex(Record& lock, Ticket me) {
   std::uint32_t seen = lock.word.load(std::memory_order_relaxed);
   do {
     if ((seen & kTicketMask) == 0) return false;
-    if ((seen & kTicketMask) != cell_->commons().ticket() && !(seen & kHandedOn)) {
+    if ((seen & kTicketMask) != me && !(seen & kHandedOn)) {
       lock.handed_on = 1;
     }
   } while (!lock.word.compare_exchange_weak(seen, 0, std::memory_order_release));
@@ -178,99 +222,107 @@ bool SemLock::release_mutex() {
   return true;
 }
 
-// Semaphores: a number and who holds how much of it, under the cell's mutex.
+// Semaphores: a number and who holds how much of it.
 
-void SemLock::repair(Record& lock) noexcept {
-  if (lock.changing == 0) return;
-  lock.holders[lock.changing - 1] = lock.old_holder;
-  lock.value = lock.old_value;
-  lock.changing = 0;
+void SemLock::Semaphore::repair() noexcept {
+  if (changing == 0) return;
+  holders[changing - 1] = old_holder;
+  value = old_value;
+  changing = 0;
 }
 
-namespace {
-
-template <class Record, class Change>
-void change(Record& lock, std::size_t holder, Change apply) {
-  lock.old_holder = lock.holders[holder];
-  lock.old_value = lock.value;
+void SemLock::Semaphore::change(std::size_t index, Holder holder,
+                                std::uint32_t value_then) noexcept {
+  old_holder = holders[index];
+  old_value = value;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  lock.changing = static_cast<std::uint32_t>(holder) + 1;
+  changing = static_cast<std::uint32_t>(index) + 1;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  apply(lock.holders[holder]);
+  holders[index] = holder;
+  value.store(value_then, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  lock.changing = 0;
+  changing = 0;
 }
 
-}  // namespace
-
-// Under the mutex.
-bool SemLock::try_take(Record& lock, Ticket me) {
-  if (lock.value == 0) return false;
-  if (!lock.handed_on) {
-    std::size_t free = lock.holders.size();
-    std::size_t index = 0;
-    for (; index < lock.holders.size(); ++index) {
-      if (lock.holders[index].count == 0) {
-        free = std::min(free, index);
-      } else if (lock.holders[index].ticket == me) {
-        break;
-      }
-    }
-    if (index == lock.holders.size()) index = free;
-    if (index < lock.holders.size()) {
-      change(lock, index, [&](Holder& holder) {
-        holder.ticket = me;
-        ++holder.count;
-        lock.value.fetch_sub(1);
-      });
-      return true;
-    }
-    lock.handed_on = 1;  // too many to know
+bool SemLock::Semaphore::try_take(Ticket me) noexcept {
+  if (value == 0) return false;
+  auto may_be_mine = [&](const Holder& holder) {
+    return holder.count() == 0 || holder.ticket() == me;
+  };
+  std::size_t index = place_of(me);
+  if (!may_be_mine(holders[index])) {
+    index = static_cast<std::size_t>(std::ranges::find_if(holders, may_be_mine) - holders.begin());
   }
-  lock.value.fetch_sub(1);
+  if (index == holders.size()) handed_on = 1;  // too many to know
+  if (handed_on) {
+    value.fetch_sub(1);
+    return true;
+  }
+  change(index, {me, holders[index].count() + 1}, value - 1);
   return true;
 }
 
-// Under the mutex. Whether somebody who held a part of it has died; that part is free again.
-bool SemLock::recover(Record& lock) {
-  if (lock.handed_on) return false;
+bool SemLock::Semaphore::give_back(Ticket me) noexcept {
+  if (value >= max_value) return false;
+  auto is_mine = [&](const Holder& holder) { return holder.count() > 0 && holder.ticket() == me; };
+  std::size_t index = place_of(me);
+  if (!is_mine(holders[index])) {
+    index = static_cast<std::size_t>(std::ranges::find_if(holders, is_mine) - holders.begin());
+  }
+  if (index == holders.size()) handed_on = 1;
+  if (handed_on) {
+    value.fetch_add(1);
+    return true;
+  }
+  change(index, {me, holders[index].count() - 1}, value + 1);
+  return true;
+}
+
+// Whether somebody who held a part of it has died; that part is free again.
+bool SemLock::Semaphore::recover(Commons& commons) {
+  if (handed_on) return false;
   bool any = false;
-  for (std::size_t index = 0; index < lock.holders.size(); ++index) {
-    if (lock.holders[index].count == 0 || !cell_->commons().is_dead(lock.holders[index].ticket)) {
-      continue;
-    }
+  for (std::size_t index = 0; index < holders.size(); ++index) {
+    if (holders[index].count() == 0 || !commons.is_dead(holders[index].ticket())) continue;
     any = true;
-    change(lock, index, [&](Holder& holder) {
-      lock.value.fetch_add(holder.count);
-      holder.count = 0;
-    });
+    change(index, {0, 0}, value + holders[index].count());
   }
   return any;
 }
 
-Acquired SemLock::acquire_semaphore(base::Deadline deadline) {
+bool SemLock::try_semaphore() {
   Commons& commons = cell_->commons();
-  Record& lock = record();
+  Semaphore& semaphore = this->semaphore();
+  Ticket me = commons.ticket();
+  BiasedMutex::Lock held(semaphore.mutex, commons);
+  if (held.owner_died()) semaphore.repair();
+  return semaphore.try_take(me);
+}
+
+Acquired SemLock::wait_for_semaphore(base::Deadline deadline) {
+  Commons& commons = cell_->commons();
+  Semaphore& semaphore = this->semaphore();
   Ticket me = commons.ticket();
   Acquired told = Acquired::kYes;
   while (true) {
-    std::array<os::FutexWait, 1 + std::tuple_size_v<decltype(lock.holders)>> waits;
+    std::array<os::FutexWait, 1 + std::tuple_size_v<decltype(semaphore.holders)>> waits;
     std::size_t count = 0;
-    base::Deadline until = bounded(deadline);
+    base::Deadline until = base::Deadline::never();
     {
-      os::RobustLock held(cell_->header().mutex);
-      if (held.owner_died) repair(lock);
-      if (try_take(lock, me)) return told;
-      if (recover(lock)) {
+      BiasedMutex::Lock held(semaphore.mutex, commons);
+      if (held.owner_died()) semaphore.repair();
+      if (semaphore.try_take(me)) return told;
+      if (semaphore.recover(commons)) {
         told = Acquired::kOwnerDied;
         continue;
       }
       if (deadline.passed()) return Acquired::kTimedOut;
-      lock.anybody_asleep = 1;
-      waits[count++] = {&lock.changes, lock.changes.load()};
-      for (const Holder& holder : lock.holders) {
-        if (holder.count == 0 || lock.handed_on || holder.ticket == me) continue;
-        if (std::optional<os::FutexWait> life = commons.life_of(holder.ticket)) {
+      until = bounded(deadline);
+      semaphore.anybody_asleep = 1;
+      waits[count++] = {&semaphore.changes, semaphore.changes.load()};
+      for (const Holder& holder : semaphore.holders) {
+        if (holder.count() == 0 || semaphore.handed_on || holder.ticket() == me) continue;
+        if (std::optional<os::FutexWait> life = commons.life_of(holder.ticket())) {
           waits[count++] = *life;
         } else {
           until = base::Deadline::earlier(until, base::Deadline::after(kLookSoon));
@@ -284,37 +336,20 @@ Acquired SemLock::acquire_semaphore(base::Deadline deadline) {
 }
 
 bool SemLock::release_semaphore() {
-  Record& lock = record();
-  Ticket me = cell_->commons().ticket();
-  bool wake = false;
+  Commons& commons = cell_->commons();
+  Semaphore& semaphore = this->semaphore();
   {
-    os::RobustLock held(cell_->header().mutex);
-    if (held.owner_died) repair(lock);
-    if (lock.value >= lock.max_value) return false;
-    std::size_t index = 0;
-    while (index < lock.holders.size() &&
-           (lock.holders[index].count == 0 || lock.holders[index].ticket != me)) {
-      ++index;
-    }
-    if (index == lock.holders.size() || lock.handed_on) {
-      lock.handed_on = 1;
-      lock.value.fetch_add(1);
-    } else {
-      change(lock, index, [&](Holder& holder) {
-        --holder.count;
-        lock.value.fetch_add(1);
-      });
-    }
-    if (lock.anybody_asleep) {
-      lock.changes.fetch_add(1);
-      wake = true;
-    }
+    BiasedMutex::Lock held(semaphore.mutex, commons);
+    if (held.owner_died()) semaphore.repair();
+    if (!semaphore.give_back(commons.ticket())) return false;
+    if (!semaphore.anybody_asleep) return true;
+    semaphore.changes.fetch_add(1);
   }
-  if (wake && os::futex_wake(lock.changes, 2) == 0) {
-    os::RobustLock held(cell_->header().mutex);
-    if (held.owner_died) repair(lock);
+  if (os::futex_wake(semaphore.changes, 2) == 0) {
+    BiasedMutex::Lock held(semaphore.mutex, commons);
+    if (held.owner_died()) semaphore.repair();
     // Nobody slept then; who has come to sleep since has seen the value.
-    if (lock.value > 0) lock.anybody_asleep = 0;
+    if (semaphore.value > 0) semaphore.anybody_asleep = 0;
   }
   return true;
 }

@@ -55,18 +55,20 @@ class SemLock {
 
  private:
   struct Record;
-  struct Holder;
+  struct Semaphore;
+  class Holder;
 
   Record& record() const noexcept;
-  Acquired acquire_mutex(base::Deadline deadline);
-  Acquired acquire_semaphore(base::Deadline deadline);
-  bool release_mutex();
+  Semaphore& semaphore() const noexcept;
+  std::uint32_t own_word(const Record& lock);
+  Acquired wait_for_mutex(Record& lock, std::uint32_t mine, std::uint32_t seen,
+                          base::Deadline deadline);
+  bool try_semaphore();
+  Acquired wait_for_semaphore(base::Deadline deadline);
+  static bool release_mutex(Record& lock, Ticket me);
   bool release_semaphore();
-  bool try_take(Record& record, Ticket me);
-  bool recover(Record& record);
-  void repair(Record& record) noexcept;
 
-  void note_acquired() noexcept;
+  void note_acquired(int count) noexcept;
   void note_released() noexcept;
 
   std::shared_ptr<Cell> cell_;

@@ -21,6 +21,11 @@ from body import METHODS, case, main, mp, raises, run, started
 
 from procession import _engine
 
+try:
+    import numpy as np  # with threads and descriptors of its own from now on
+except ImportError:
+    np = None
+
 WORDS = ["", "a", "key", "ключ", "x" * 300, "y" * 40_000]
 
 
@@ -487,9 +492,7 @@ def what_cant_be_pickled_changes_nothing():
 
 @case(ours=True)
 def arrays():
-    try:
-        import numpy as np
-    except ImportError:
+    if np is None:
         return
     d = mp.shared_dict(array=np.arange(100_000))
     fetched = d["array"]
