@@ -183,7 +183,7 @@ bool Pool::assign(Place& place, TaskId id) {
   place.expected += task.expected;
   task.place = index_of(place);
   task.index = place.sent;
-  place.assigned.push_back({slot, place.sent++});
+  place.assigned.emplace_back(slot, place.sent++);
   place.used = ++uses_;
   if (task.timeout != kForever) {
     place.timed = true;

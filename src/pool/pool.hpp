@@ -243,8 +243,12 @@ class Pool {
   };
   enum class State : std::uint8_t { kNone, kStarting, kThere, kEnding };
   struct Given {
-    std::uint32_t slot = 0;
-    std::uint64_t index = 0;  // of the call, among all that its worker was sent
+    // Made in its place: to copy it as a whole just after its parts were stored, a CPU has to wait until
+    // they are in the cache, behind what was stored for a worker to see.
+    Given(std::uint32_t task, std::uint64_t call) noexcept : slot(task), index(call) {}
+
+    std::uint32_t slot;
+    std::uint64_t index;  // of the call, among all that its worker was sent
   };
   using Clock = base::Deadline::Clock;
   static constexpr Clock::time_point kNever = Clock::time_point::max();

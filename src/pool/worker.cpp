@@ -19,6 +19,7 @@ namespace {
 constexpr int kMostSpins = 2000 * kLooks;
 constexpr int kFewestSpins = 50 * kLooks;
 constexpr std::uint32_t kProbe = 32;
+constexpr int kLongestLull = 64;  // breaths: a microsecond or two
 constexpr std::chrono::milliseconds kBetweenLooks{1};
 constexpr int kMostCramped = 32;
 constexpr std::int64_t kShortSleepNs = 100'000;
@@ -78,6 +79,10 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
   has_call_ = false;
   while (true) {
     std::optional<base::BytesView> record = calls_.peek();
+    if (!record) {
+      rest();
+      record = calls_.peek();
+    }
     for (int i = 0; !record && i < spins_; ++i) {
       if (i % kLooks == 0) pause();
       record = calls_.peek();
@@ -112,8 +117,18 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       call.blocks.erase(call.blocks.begin());
     }
     has_call_ = true;
+    ++in_row_;
     return call;
   }
+}
+
+// Each look for a call takes the ring's end from the parent, who has to fetch it back to write the next
+// one. Where calls come in a stream it is left alone for longer, and then there are many of them.
+void Worker::rest() noexcept {
+  bool is_stream = in_row_ > 1;
+  lull_ = is_stream ? std::min(kLongestLull, lull_ * 2 + 1) : lull_ / 2;
+  in_row_ = 0;
+  for (int i = 0; i < lull_; ++i) os::pause();
 }
 
 // Whether the next call is still this worker's to do. Otherwise it was taken back, with all that were
@@ -192,16 +207,18 @@ void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm
   if (resident_ && header.task != kNoTask) header.retires = has_grown() ? 1 : 0;
   auto head = std::as_bytes(std::span(&header, 1));
   auto table = std::as_bytes(std::span(blocks));
-  while (!results_.try_write({head, table, payload})) {
-    own_.wants_room.store(1, std::memory_order_seq_cst);
-    own_.asleep.store(1, std::memory_order_seq_cst);
-    if (!barrier()) continue;
-    if (results_.try_write({head, table, payload})) break;
-    os::ring(parent_is_at_front() ? front_ : back_);
-    os::futex_wait(own_.asleep, 1, base::Deadline::never());
+  if (!results_.try_write({head, table, payload})) {
+    do {
+      own_.wants_room.store(1, std::memory_order_seq_cst);
+      own_.asleep.store(1, std::memory_order_seq_cst);
+      if (!barrier()) continue;
+      if (results_.try_write({head, table, payload})) break;
+      os::ring(parent_is_at_front() ? front_ : back_);
+      os::futex_wait(own_.asleep, 1, base::Deadline::never());
+    } while (!results_.try_write({head, table, payload}));
+    own_.wants_room.store(0, std::memory_order_relaxed);
+    own_.asleep.store(0, std::memory_order_relaxed);
   }
-  own_.wants_room.store(0, std::memory_order_relaxed);
-  own_.asleep.store(0, std::memory_order_relaxed);
   ring_parent(header.task);
 }
 
