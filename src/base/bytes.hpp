@@ -56,6 +56,7 @@ class ByteReader {
 
   template <class Number>
   requires std::is_arithmetic_v<Number> Number number() {
+    if constexpr (std::is_same_v<Number, bool>) return number<std::uint8_t>() != 0;
     Number value;
     std::memcpy(&value, take(sizeof value).data(), sizeof value);
     return value;

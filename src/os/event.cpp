@@ -44,7 +44,9 @@ base::Waited WaitSet::wait(base::Deadline deadline, std::vector<std::uint64_t>& 
     int count = ::epoll_wait(fd_.get(), events.data(), events.size(), deadline.remaining_ms());
     if (count < 0 && errno == EINTR) return base::Waited::kInterrupted;
     if (count < 0) base::throw_os_error(errno, "epoll_wait");
-    for (int i = 0; i < count; ++i) ready.push_back(events[static_cast<std::size_t>(i)].data.u64);
+    for (int i = 0; i < count; ++i) {  // copied: it is packed, and to be referred to by nobody
+      ready.push_back(std::uint64_t{events[static_cast<std::size_t>(i)].data.u64});
+    }
     if (count > 0) return base::Waited::kReady;
     if (deadline.passed()) return base::Waited::kTimedOut;
   }

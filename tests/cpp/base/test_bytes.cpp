@@ -47,6 +47,14 @@ TEST(Bytes, ALengthBeyondTheEndIsNoRead) {
   EXPECT_THROW(ByteReader(bytes).text(), std::runtime_error);
 }
 
+TEST(Bytes, AnyByteIsABool) {
+  Bytes bytes{std::byte{0}, std::byte{1}, std::byte{170}};
+  ByteReader reader(bytes);
+  EXPECT_FALSE(reader.number<bool>());
+  EXPECT_TRUE(reader.number<bool>());
+  EXPECT_TRUE(reader.number<bool>());
+}
+
 TEST(Bytes, RestIsWhatWasNotRead) {
   ByteWriter writer;
   writer.number<std::uint16_t>(9);
