@@ -72,7 +72,9 @@ std::optional<base::BytesView> RingReader::peek() {
     if (published < sizeof length) throw std::runtime_error("procession: a ring is corrupted");
     std::memcpy(&length, memory_.data.data() + (begin & (size - 1)), sizeof length);
   };
-  if (published > size) throw std::runtime_error("procession: a ring is corrupted");
+  if (published > size || begin % sizeof length != 0) {
+    throw std::runtime_error("procession: a ring is corrupted");
+  }
   read_length();
   if (length == kGoOnAtFront) {
     std::uint64_t skipped = size - (begin & (size - 1));

@@ -279,6 +279,15 @@ TEST_F(Ring, TwoProcesses) {
   EXPECT_FALSE(reader.peek());
 }
 
+// Positions are those of records, whoever wrote the one that a reader begins with.
+TEST_F(Ring, AHeadWithinAWordIsAnException) {
+  Shared shared(256);
+  shared.control().head.store(251);
+  shared.control().tail.store(264);
+  RingReader reader(shared.memory());
+  EXPECT_THROW(reader.peek(), std::runtime_error);
+}
+
 // The reader sees whole records up to some number, and nothing else.
 TEST_F(Ring, AKilledWriterLeavesAPrefix) {
   std::mt19937 random(1);
