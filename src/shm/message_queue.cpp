@@ -49,6 +49,29 @@ void want(std::atomic<std::uint32_t>& bell) noexcept {
   full_barrier();
 }
 
+// Released if it comes to nothing.
+class NewRing {
+ public:
+  NewRing(Commons& commons, std::uint64_t capacity)
+      : commons_(commons), block_(commons.allocate(capacity)) {}
+  ~NewRing() {
+    if (is_ours_) commons_.release(block_.offset);
+  }
+  NewRing(const NewRing&) = delete;
+  NewRing& operator=(const NewRing&) = delete;
+
+  Block block() const noexcept { return block_; }
+  void hand_over() {
+    commons_.hand_over(block_, Commons::kSession);
+    is_ours_ = false;
+  }
+
+ private:
+  Commons& commons_;
+  const Block block_;
+  bool is_ours_ = true;
+};
+
 bool can_spin() {
   static const bool can = os::usable_cpus() > 1;
   return can;
@@ -164,11 +187,15 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
       std::uint64_t left = memory.left(tail);
       return left < need ? left : 0;
     };
-    if (tail + padding() + need - to->seen_head > memory.capacity) {
+    auto lacks_room = [&] {
+      std::uint64_t used = tail - to->seen_head;
+      return used > memory.capacity || padding() + need > memory.capacity - used;
+    };
+    if (lacks_room()) {
       to->seen_head = to->head.load(std::memory_order_acquire);
       std::uint64_t used = memory.used(to->seen_head, tail);
       bool is_too_large = used == 0 && memory.capacity > kKeptRing && need < kFirstRing;
-      if (is_too_large || tail + padding() + need - to->seen_head > memory.capacity) {
+      if (is_too_large || lacks_room()) {
         if (!may_grow && used > 0) return Put::kNoMemory;
         move_to(queue, is_too_large ? kFirstRing : std::bit_ceil((used + need) * 2));
         to = &ring();
@@ -218,8 +245,8 @@ void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
 void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   Commons& commons = cell_->commons();
   capacity = std::max(capacity, kFirstRing);
-  Block block = commons.allocate(capacity);
-  std::byte* to = commons.bytes(block).data();
+  NewRing made(commons, capacity);
+  std::byte* to = commons.bytes(made.block()).data();
   BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
   if (getting.owner_died()) repair_gets(queue);
   Ring& from = ring();
@@ -243,7 +270,7 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
     std::memcpy(to + length, memory.data, used - first);
     length += used - first;
   }
-  other.offset = block.offset;
+  other.offset = made.block().offset;
   other.capacity = capacity;
   other.head = 0;
   other.seen_head = 0;
@@ -251,7 +278,7 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   other.tail = length;
   std::uint32_t next = 1 - (queue.current & 1);
   begin_handing_over(queue, kMoving - next);
-  commons.hand_over(block, Commons::kSession);
+  made.hand_over();
   queue.current.store(next, std::memory_order_release);
   queue.putter = 0;
   forget_old_ring(queue);

@@ -27,6 +27,7 @@ void MessageQueue::take_back(Record& queue, Ticket putter) {
   }
   Mapped memory = map(put_ring_, ring());
   if (queue.putter_at < ring().tail) return;  // it is there
+  if (queue.putter_at % 8 != 0) corrupted();
   auto& entry = *reinterpret_cast<Entry*>(memory.at(queue.putter_at));
   entry.size(memory.left(queue.putter_at));
   for (Block block : entry.block_span()) release(block);
@@ -65,7 +66,10 @@ void MessageQueue::repair_gets(Record& queue) {
   auto entry = [&] { return reinterpret_cast<const Entry*>(memory.at(head)); };
   if (memory.used(head, tail) > 0 && entry()->mark == kSkip) head += memory.left(head);
   std::uint32_t next = queue.puts;
-  if (memory.used(head, tail) > 0) next = entry()->number;
+  if (std::uint64_t used = memory.used(head, tail)) {
+    entry()->size(std::min(used, memory.left(head)));  // which throws if it isn't one
+    next = entry()->number;
+  }
   // Else it is there still.
   if (next != queue.taken) ++queue.lost;
   queue.gets = next;

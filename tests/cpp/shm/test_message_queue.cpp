@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "forks.hpp"
+#include "queue_memory.hpp"
 
 namespace procession::shm {
 namespace {
@@ -370,22 +371,9 @@ TEST_F(MessageQueues, KillsOnAnyLine) {
 
 // --- memory that somebody else has written to
 
-// As MessageQueue::Record begins: its two rings.
-struct RingWords {
-  std::uint64_t offset;
-  std::uint64_t capacity;
-  std::uint64_t words[22];
-};
-static_assert(sizeof(RingWords) == 192);
-
-RingWords* rings_of(MessageQueue& queue) {
-  auto at = reinterpret_cast<std::uintptr_t>(&queue.cell()->as<std::byte>());
-  return reinterpret_cast<RingWords*>((at + 63) & ~std::uintptr_t{63});
-}
-
 TEST_F(MessageQueues, CorruptedMemoryRaises) {
   MessageQueue queue(0, Bells::kNo);
-  RingWords& ring = *rings_of(queue);
+  QueueMemory::Ring& ring = QueueMemory::of(queue).rings[0];
   std::span<std::byte> bytes = commons().bytes({ring.offset, ring.capacity});
   queue.try_put(1, message(1, 10));
   auto* words = reinterpret_cast<std::uint32_t*>(bytes.data());
@@ -399,6 +387,48 @@ TEST_F(MessageQueues, CorruptedMemoryRaises) {
   EXPECT_TRUE(queue.try_get(received)) << "no lock is left locked";
 }
 
+// A message that is longer than the ring, and a place for it that can't be.
+TEST_F(MessageQueues, AWrongHeadLetsNothingGoBeyondTheRing) {
+  MessageQueue queue(0, Bells::kNo);
+  QueueMemory::of(queue).rings[0].seen_head = 30'000;
+  EXPECT_TRUE(queue.try_put(1, message(1, 20'000)));
+  EXPECT_EQ(number_of(get(queue).payload), 1U);
+}
+
+TEST_F(MessageQueues, AMoveThatFailsLeavesNoMemoryBehind) {
+  MessageQueue queue(0, Bells::kNo);
+  for (std::uint64_t i = 0; i < 3; ++i) queue.try_put(1, message(i, 5000));
+  for (std::uint64_t i = 0; i < 2; ++i) ASSERT_EQ(number_of(get(queue).payload), i);
+  queue.try_put(1, message(3, 5000));  // at the front
+  QueueMemory::Ring& ring = QueueMemory::of(queue).rings[0];
+  std::byte* bytes = commons().bytes({ring.offset, ring.capacity}).data();
+  std::uint32_t& mark = *reinterpret_cast<std::uint32_t*>(bytes + ring.head);
+  std::uint32_t right = std::exchange(mark, 3);
+  std::uint64_t before = commons().usage().arena.in_use;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THROW(queue.try_put(1, message(4, 100'000)), std::runtime_error);
+  }
+  EXPECT_EQ(commons().usage().arena.in_use, before);
+  mark = right;
+  for (std::uint64_t i = 2; i < 4; ++i) EXPECT_EQ(number_of(get(queue).payload), i);
+}
+
+// What the dead have noted is not to be trusted either.
+TEST_F(MessageQueues, RepairsLookAtWhatTheyRead) {
+  MessageQueue queue(0, Bells::kNo);
+  QueueMemory& memory = QueueMemory::of(queue);
+  die_with(memory.put_mutex);
+  memory.puts.putter = commons().ticket();
+  memory.puts.putter_at = 13;
+  EXPECT_THROW(queue.try_put(1, {}), std::runtime_error);
+  die_with(memory.get_mutex);
+  memory.gets.is_taking = 1;
+  memory.rings[0].head = memory.rings[0].capacity - 8;  // there is no room for a message
+  memory.rings[0].tail = memory.rings[0].capacity;
+  Message received;
+  EXPECT_THROW(queue.try_get(received), std::runtime_error);
+}
+
 TEST_F(MessageQueues, RandomCorruptionNeverCrashes) {
   std::mt19937_64 random(17);
   for (int round = 0; round < (tests::kSanitized ? 300 : 3000); ++round) {
@@ -406,15 +436,15 @@ TEST_F(MessageQueues, RandomCorruptionNeverCrashes) {
     for (std::uint64_t i = 0; i < random() % 100; ++i) queue.try_put(1, message(i, random() % 300));
     Message received;
     for (std::uint64_t i = 0; i < random() % 50; ++i) queue.try_get(received);
-    RingWords* rings = rings_of(queue);
-    std::array<RingWords, 2> before{rings[0], rings[1]};
+    auto& rings = QueueMemory::of(queue).rings;
+    auto before = rings;
     std::span<std::byte> bytes =
         commons().bytes({rings[0].offset ? rings[0].offset : rings[1].offset,
                          std::max(rings[0].capacity, rings[1].capacity)});
     for (std::uint64_t i = 0; i < 1 + random() % 8; ++i) {
       if (random() % 2) {
-        auto* head = reinterpret_cast<std::byte*>(rings);
-        head[random() % (2 * sizeof(RingWords))] = static_cast<std::byte>(random());
+        auto* head = reinterpret_cast<std::byte*>(rings.data());
+        head[random() % sizeof rings] = static_cast<std::byte>(random());
       } else {
         bytes[random() % bytes.size()] = static_cast<std::byte>(random());
       }
@@ -428,7 +458,7 @@ TEST_F(MessageQueues, RandomCorruptionNeverCrashes) {
     } catch (const std::bad_alloc&) {
     }
     // So that it ends as it began: the ring's block goes with the queue.
-    for (RingWords ring : before) {
+    for (const QueueMemory::Ring& ring : before) {
       if (ring.offset) commons().release(ring.offset);
     }
     rings[0].offset = rings[1].offset = 0;
