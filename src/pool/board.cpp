@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pool/board.hpp"
 
+#include <bit>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 
@@ -29,22 +31,20 @@ static_assert(kParentAt >= sizeof(BoardHead));
 
 Board::Board(std::uint32_t workers, std::uint32_t ring_size, std::uint64_t max_rss)
     : fd_(os::create_sparse_memfd("procession-pool", total_size(workers, ring_size))),
-      memory_(fd_) {
-  new (memory_.bytes().data())
-      BoardHead{kMagic, workers, ring_size, max_rss, os::register_for_barriers()};
+      memory_(fd_),
+      head_{kMagic, workers, ring_size, max_rss, os::register_for_barriers() ? 1U : 0U} {
+  new (memory_.bytes().data()) BoardHead(head_);
   new (memory_.bytes().data() + kParentAt) ParentBoard;
   for (std::uint32_t i = 0; i < workers; ++i) new (&worker(i)) WorkerBoard;
 }
 
 Board::Board(os::Fd memory) : fd_(std::move(memory)), memory_(fd_) {
   std::size_t size = memory_.bytes().size();
-  if (size < kPage || head().magic != kMagic || size != total_size(workers(), head().ring_size)) {
+  if (size >= kPage) std::memcpy(&head_, memory_.bytes().data(), sizeof head_);
+  if (head_.magic != kMagic || !std::has_single_bit(head_.ring_size) ||
+      size != total_size(head_.workers, head_.ring_size)) {
     throw std::runtime_error("procession: this is no pool's memory");
   }
-}
-
-const BoardHead& Board::head() const noexcept {
-  return *reinterpret_cast<const BoardHead*>(memory_.bytes().data());
 }
 
 ParentBoard& Board::parent() const noexcept {
@@ -57,15 +57,15 @@ WorkerBoard& Board::worker(std::uint32_t index) const noexcept {
 
 std::byte* Board::ring(std::uint32_t index, std::uint32_t which) const noexcept {
   std::size_t at = std::size_t{2} * index + which;
-  return memory_.bytes().data() + boards_size(workers()) + at * head().ring_size;
+  return memory_.bytes().data() + boards_size(workers()) + at * head_.ring_size;
 }
 
 shm::RingMemory Board::calls(std::uint32_t index) const noexcept {
-  return {&worker(index).calls, {ring(index, 0), head().ring_size}};
+  return {&worker(index).calls, {ring(index, 0), head_.ring_size}};
 }
 
 shm::RingMemory Board::results(std::uint32_t index) const noexcept {
-  return {&worker(index).results, {ring(index, 1), head().ring_size}};
+  return {&worker(index).results, {ring(index, 1), head_.ring_size}};
 }
 
 LastWords& Board::words(std::uint32_t index) const noexcept {

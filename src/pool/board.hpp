@@ -97,9 +97,9 @@ struct ParentBoard {
 struct BoardHead {
   std::uint64_t magic = 0;
   std::uint32_t workers = 0;
-  std::uint32_t ring_size = 0;  // bytes of each ring, a power of two
-  std::uint64_t max_rss = 0;    // bytes above which a worker asks to be replaced; 0: never
-  bool has_barriers = false;    // os::barrier_everywhere reaches the parent
+  std::uint32_t ring_size = 0;     // bytes of each ring, a power of two
+  std::uint64_t max_rss = 0;       // bytes above which a worker asks to be replaced; 0: never
+  std::uint32_t has_barriers = 0;  // os::barrier_everywhere reaches the parent
 };
 
 // The layout of it all in one shared memory.
@@ -112,9 +112,9 @@ class Board {
   explicit Board(os::Fd memory);
 
   const os::Fd& fd() const noexcept { return fd_; }
-  std::uint32_t workers() const noexcept { return head().workers; }
-  std::uint64_t max_rss() const noexcept { return head().max_rss; }
-  bool has_barriers() const noexcept { return head().has_barriers; }
+  std::uint32_t workers() const noexcept { return head_.workers; }
+  std::uint64_t max_rss() const noexcept { return head_.max_rss; }
+  bool has_barriers() const noexcept { return head_.has_barriers != 0; }
   ParentBoard& parent() const noexcept;
   WorkerBoard& worker(std::uint32_t index) const noexcept;
   shm::RingMemory calls(std::uint32_t index) const noexcept;
@@ -126,11 +126,11 @@ class Board {
   void reset(std::uint32_t index) noexcept;
 
  private:
-  const BoardHead& head() const noexcept;
   std::byte* ring(std::uint32_t index, std::uint32_t which) const noexcept;
 
   os::Fd fd_;
   os::SharedMapping memory_;
+  BoardHead head_;  // as in the memory, which anybody could overwrite
 };
 
 // A spinning wait looks so often between two breaths.

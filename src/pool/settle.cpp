@@ -16,6 +16,9 @@ namespace {
 constexpr std::uint32_t kMostDeaths = 3;
 constexpr std::uint32_t kMostFailedStarts = 10;
 
+// Any two of them have a sum and a difference.
+constexpr bool is_time(std::int64_t ns) { return ns >= 0 && ns < std::int64_t{1} << 62; }
+
 }  // namespace
 
 void Pool::take_results(std::uint32_t index) {
@@ -48,6 +51,9 @@ void Pool::take_result(Place& place, base::BytesView record) {
   ResultHeader header;
   if (record.size() < sizeof header) throw std::runtime_error("procession: a torn result");
   std::memcpy(&header, record.data(), sizeof header);
+  if (!is_time(header.began) || !is_time(header.nanoseconds)) {
+    throw std::runtime_error("procession: a torn result");
+  }
   base::BytesView payload = record.subspan(sizeof header);
   if (payload.size() / sizeof(shm::Block) < header.blocks) {
     throw std::runtime_error("procession: a torn result");

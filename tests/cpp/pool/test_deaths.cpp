@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <stdexcept>
 
 #include "crew.hpp"
 #include "os/clone.hpp"
@@ -225,7 +227,7 @@ TEST_F(Deaths, OfAllAtOnce) {
 
 TEST_F(Deaths, WhoWritesGarbageIsKilled) {
   for (bool wants_all : {true, false}) {
-    for (std::uint64_t kind = 0; kind < 4; ++kind) {
+    for (std::uint64_t kind = 0; kind < 5; ++kind) {
       Crew crew(policy(OnDeath::kFailTask, 2), true, wants_all);
       if (!wants_all) crew.pool().want_all(false);
       std::uint64_t bad = crew.submit(Act::kCorrupt, kind);
@@ -237,6 +239,17 @@ TEST_F(Deaths, WhoWritesGarbageIsKilled) {
       EXPECT_EQ(crew.ending(crew.submit(Act::kEcho)).kind, OutcomeKind::kResult);
     }
   }
+}
+
+TEST(BoardTest, StaysWhatItWasThoughItsHeadIsOverwritten) {
+  Board board(2, 4096);
+  const LastWords* words = &board.words(1);
+  os::SharedMapping memory(board.fd());
+  std::memset(memory.bytes().data(), 0x5a, sizeof(BoardHead));
+  EXPECT_EQ(board.workers(), 2U);
+  EXPECT_EQ(&board.words(1), words);
+  EXPECT_EQ(board.results(1).data.size(), 4096U);
+  EXPECT_THROW(Board(os::duplicate(board.fd().get())), std::runtime_error);
 }
 
 TEST_F(Deaths, OfWorkersThatNeverBeginBreakThePool) {
