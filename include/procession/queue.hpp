@@ -53,6 +53,7 @@ class Queue {
     if constexpr (detail::kIsDirect<T>) {
       T value{};
       if (!queue_.get_bytes(&value, sizeof value, timeout)) return std::nullopt;
+      detail::make_valid<T>(&value, sizeof value);
       return value;
     } else {
       detail::Arrival arrival;

@@ -80,6 +80,17 @@ void Incoming::read(void* data, std::size_t size) {
   state_->read({static_cast<std::byte*>(data), size});
 }
 
+void Incoming::expect(std::uint64_t count) {
+  constexpr std::uint64_t kBelieved = 1 << 16;
+  std::uint64_t left = state_->rest.size();
+  for (std::size_t i = state_->next_piece; left < count && i < state_->pieces.size(); ++i) {
+    left += state_->pieces[i].size();
+  }
+  if (count > std::max(left, kBelieved)) {
+    throw std::runtime_error("procession: a message ends early");
+  }
+}
+
 int Incoming::descriptor() {
   if (state_->next_fd >= state_->fds.size()) {
     throw std::runtime_error("procession: a message lacks descriptors");

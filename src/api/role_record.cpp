@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/role_record.hpp"
 
+#include <algorithm>
+
 namespace procession::api {
 
 void write_role(detail::Outgoing& out, const Role& role) {
@@ -26,7 +28,8 @@ Role read_role(detail::Incoming::State& in) {
   role.default_method = static_cast<StartMethod>(fields.number<std::uint8_t>());
   base::BytesView identity = fields.bytes();
   role.identity.resize(identity.size() / sizeof(int));
-  if (!identity.empty()) std::memcpy(role.identity.data(), identity.data(), identity.size());
+  std::ranges::copy(identity.first(role.identity.size() * sizeof(int)),
+                    std::as_writable_bytes(std::span(role.identity)).begin());
   return role;
 }
 

@@ -73,7 +73,9 @@ bool write_code(const std::error_code& code, Encoder& encoder) {
 
 std::error_code read_code(Decoder& decoder) {
   auto category = detail::decode<std::string>(decoder);
-  return {detail::decode<int>(decoder), *find_category(category)};
+  const std::error_category* known = find_category(category);
+  if (!known) throw std::runtime_error("procession: an error of an unknown category");
+  return {detail::decode<int>(decoder), *known};
 }
 
 // What was said before the ": <the code's message>" that the constructor appends.
@@ -147,8 +149,10 @@ void add_errors_with_code(Codecs& codecs) {
         return true;
       },
       [](Decoder& decoder) {
-        return std::regex_error(
-            static_cast<std::regex_constants::error_type>(detail::decode<int>(decoder)));
+        constexpr int kCodes = 16;  // that its enumeration has room for
+        int code = detail::decode<int>(decoder);
+        if (code < 0 || code >= kCodes) throw std::runtime_error("procession: no regex_error");
+        return std::regex_error(static_cast<std::regex_constants::error_type>(code));
       });
 }
 

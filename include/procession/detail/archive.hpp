@@ -70,6 +70,22 @@ T decode(Decoder& decoder) {
   return value;
 }
 
+// Of `size` bytes that came as values of type T. Any are a number, but only two are a bool.
+template <class T>
+void make_valid(void* values, std::size_t size) {
+  if constexpr (std::is_same_v<T, bool>) {
+    for (auto* byte = static_cast<unsigned char*>(values); size > 0; --size, ++byte) {
+      *byte = *byte != 0 ? 1 : 0;
+    }
+  }
+}
+
+template <class T>
+void read_plain(Incoming& in, void* to, std::size_t size) {
+  in.read(to, size);
+  make_valid<T>(to, size);
+}
+
 // What cereal asks of every binary archive: numbers, names, sizes and blocks.
 template <class T>
 requires std::is_arithmetic_v<T>
@@ -79,7 +95,7 @@ void CEREAL_SAVE_FUNCTION_NAME(Encoder& encoder, const T& value) {
 template <class T>
 requires std::is_arithmetic_v<T>
 void CEREAL_LOAD_FUNCTION_NAME(Decoder& decoder, T& value) {
-  decoder.in().read(&value, sizeof value);
+  read_plain<T>(decoder.in(), &value, sizeof value);
 }
 
 template <class T>
@@ -98,6 +114,7 @@ void CEREAL_SAVE_FUNCTION_NAME(Encoder& encoder, const cereal::SizeTag<T>& tag) 
 template <class T>
 void CEREAL_LOAD_FUNCTION_NAME(Decoder& decoder, cereal::SizeTag<T>& tag) {
   decoder(tag.size);
+  decoder.in().expect(tag.size);  // before there is memory for so many
 }
 
 template <class T>
@@ -106,7 +123,8 @@ void CEREAL_SAVE_FUNCTION_NAME(Encoder& encoder, const cereal::BinaryData<T>& bl
 }
 template <class T>
 void CEREAL_LOAD_FUNCTION_NAME(Decoder& decoder, cereal::BinaryData<T>& block) {
-  decoder.in().read(block.data, static_cast<std::size_t>(block.size));
+  using Value = std::remove_pointer_t<std::remove_reference_t<T>>;
+  read_plain<Value>(decoder.in(), block.data, static_cast<std::size_t>(block.size));
 }
 
 // Aggregates, field by field.

@@ -51,6 +51,10 @@ class PROCESSION_EXPORT Incoming {
   // std::runtime_error if there is less than `size`.
   void read(void* data, std::size_t size);
 
+  // std::runtime_error unless so many values, each a byte or more, may be left. Of values that are
+  // none, a type without content's, a few are believed.
+  void expect(std::uint64_t count);
+
   // The receiver's copy, which the caller owns from now on.
   int descriptor();
 

@@ -83,7 +83,7 @@ void write_as(Outgoing& out, std::type_identity<std::tuple<Types...>>, Values&&.
 template <class... Types>
 void read_into(Incoming& in, std::tuple<Types...>& values) {
   if constexpr ((kIsDirect<Types> && ...)) {
-    std::apply([&](Types&... each) { (in.read(&each, sizeof each), ...); }, values);
+    std::apply([&](Types&... each) { (read_plain<Types>(in, &each, sizeof each), ...); }, values);
   } else {
     Decoder decoder(in);
     std::apply([&](Types&... each) { (decode_into(decoder, each), ...); }, values);
