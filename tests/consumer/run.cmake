@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs procession to PREFIX, or builds a consumer against it, and runs it.
-#   cmake -D SOURCE=… -D WORK=… -D PREFIX=… -D CXX=… -D SHARED=ON|OFF
+#   cmake -D SOURCE=… -D WORK=… -D PREFIX=… -D CXX=… -D BUILD_TYPE=… -D SHARED=ON|OFF
 #     -D STEP=install|package|pkg-config|source -P run.cmake
 
 function(run)
@@ -15,7 +15,11 @@ function(output_of variable)
 endfunction()
 
 set(project ${SOURCE}/tests/consumer/project)
-set(configure ${CMAKE_COMMAND} -G Ninja -D CMAKE_CXX_COMPILER=${CXX} -D CMAKE_BUILD_TYPE=Debug
+# The library is built as in the build around, whose objects ccache has.
+if(NOT STEP MATCHES "^(install|source)$")
+  set(BUILD_TYPE Debug)
+endif()
+set(configure ${CMAKE_COMMAND} -G Ninja -D CMAKE_CXX_COMPILER=${CXX} -D CMAKE_BUILD_TYPE=${BUILD_TYPE}
   -D BUILD_SHARED_LIBS=${SHARED})
 file(REMOVE_RECURSE ${WORK})
 
