@@ -47,7 +47,6 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     allowed_threads = len(threads) + (ENGINE_THREADS if new else 0)
 
     def problems() -> list[str]:
-        gc.collect()
         found = []
         if active := multiprocessing.active_children():
             found.append(f"active children {active}")
@@ -61,8 +60,14 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
             found.append(f"threads {tasks - threads}")
         return found
 
+    def clean() -> bool:
+        if not problems():
+            return True
+        gc.collect()  # only now: with all of pytest in memory it takes longer than many a test
+        return not problems()
+
     try:
-        watch.until(lambda: not problems(), "nothing to be left", seconds=20)
+        watch.until(clean, "nothing to be left", seconds=20)
     except AssertionError:
         pytest.fail(f"{request.node.name} left: " + "; ".join(problems()))
 

@@ -110,11 +110,8 @@ class Programs:
             source.write(stdin)
             source.seek(0)
             program = self.start(args, cwd=cwd, env=env, stdin=source, stdout=out, stderr=err)
-            try:
-                program.wait(watch.WATCHDOG_S)
-                hung = False
-            except subprocess.TimeoutExpired:
-                hung = True
+            hung = not watch.ends(program.pid, watch.WATCHDOG_S)
+            if hung:
                 tree = watch.marked(self.mark)
                 self.end_all()
             out.seek(0)

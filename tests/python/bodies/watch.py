@@ -6,6 +6,7 @@ Used by the tests and by the programs they start: standard library only, nothing
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,15 @@ def alive(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     found = stat(pid)
     return found is not None and found[0] not in "ZX"
+
+
+def ends(pid: int, seconds: float) -> bool:
+    """Whether our child ends in that time: woken by it, where Popen.wait() looks every 50 ms."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        return bool(select.select([pidfd], [], [], seconds)[0])
+    finally:
+        os.close(pidfd)
 
 
 def pids() -> Iterator[int]:
