@@ -87,7 +87,7 @@ double two_copies(const std::vector<double>& numbers) {
   auto begin = Clock::now();
   for (int i = 0; i < kVectors; ++i) {
     std::vector<double> copy = numbers;  // NOLINT(performance-unnecessary-copy-initialization)
-    std::vector<double> another = copy;
+    std::vector<double> another = copy;  // NOLINT(performance-unnecessary-copy-initialization)
     if (another.back() != numbers.back()) std::abort();
   }
   return seconds_since(begin) / kVectors;

@@ -45,7 +45,7 @@ class Queue {
   }
 
   // Waits for a value.
-  T get() { return *get_for(Seconds::max()); }
+  T get() { return get_for(Seconds::max()).value(); }
 
   // Nothing if there is none now, or not within that time.
   std::optional<T> try_get() { return get_for(Seconds(0)); }
