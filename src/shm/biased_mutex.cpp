@@ -18,7 +18,7 @@ constexpr std::uint32_t kMostPatience = 1 << 20;
 
 bool BiasedMutex::this_thread_may() noexcept {
   std::uintptr_t who = 0;
-  return is_this_thread_its() || its_thread_.compare_exchange_strong(who, os::this_thread());
+  return is_this_thread_its() || its_thread.compare_exchange_strong(who, os::this_thread());
 }
 
 void BiasedMutex::init() {

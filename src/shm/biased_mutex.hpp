@@ -66,9 +66,9 @@ class alignas(64) BiasedMutex {
 
   // The one thread of this process that may become a favourite: the first that asks. A copy of the
   // process has a thread of the same address, and another ticket.
-  inline static std::atomic<std::uintptr_t> its_thread_{0};
+  inline static std::atomic<std::uintptr_t> its_thread{0};
   static bool is_this_thread_its() noexcept {
-    return its_thread_.load(std::memory_order_relaxed) == os::this_thread();
+    return its_thread.load(std::memory_order_relaxed) == os::this_thread();
   }
   static bool this_thread_may() noexcept;
 
