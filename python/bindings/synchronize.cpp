@@ -142,7 +142,8 @@ PyObject* release_method(PyObject* self, PyObject*) noexcept {
 }
 
 PyObject* enter_method(PyObject* self, PyObject*) noexcept {
-  return guarded(self, [](shm::SemLock& lock) { return PyBool_FromLong(acquire(lock, true, kForEver)); });
+  return guarded(self,
+                 [](shm::SemLock& lock) { return PyBool_FromLong(acquire(lock, true, kForEver)); });
 }
 
 PyObject* exit_method(PyObject* self, PyObject* const*, Py_ssize_t) noexcept {
