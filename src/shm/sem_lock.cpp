@@ -48,14 +48,11 @@ struct alignas(64) SemLock::Record {
 // Under its mutex, but for a look at the value.
 struct SemLock::Semaphore : Record {
   BiasedMutex mutex;
+  // What nobody holds of `total`. Once it is handed on, nobody knows who holds what.
   std::atomic<std::uint32_t> value;
+  std::uint32_t total;
   os::FutexWord changes;
   std::uint32_t anybody_asleep;
-  // Where a change in progress began, in case it is never finished.
-  std::uint32_t changing;  // 1 + the holder's index
-  Holder old_holder;
-  std::uint32_t old_value;
-  std::uint32_t unused;
   // A process may have two.
   std::array<Holder, 32> holders;
 
@@ -66,7 +63,10 @@ struct SemLock::Semaphore : Record {
   bool give_back(Ticket me) noexcept;
   bool recover(Commons& commons);
   void repair() noexcept;
-  void change(std::size_t index, Holder holder, std::uint32_t value_then) noexcept;
+  void change(std::size_t index, Holder holder, std::uint32_t value_then) noexcept {
+    holders[index] = holder;
+    value.store(value_then, std::memory_order_relaxed);
+  }
 };
 
 SemLock::SemLock(Kind kind, std::uint32_t value, std::uint32_t max_value)
@@ -77,7 +77,7 @@ SemLock::SemLock(Kind kind, std::uint32_t value, std::uint32_t max_value)
   record().max_value = max_value;
   if (kind != Kind::kSemaphore) return;
   semaphore().mutex.init();
-  semaphore().value = value;
+  semaphore().value = semaphore().total = value;
 }
 
 SemLock::SemLock(const CellName& name)
@@ -224,24 +224,11 @@ bool SemLock::release_mutex(Record& lock, Ticket me) {
 
 // Semaphores: a number and who holds how much of it.
 
+// After a death in the midst of a change.
 void SemLock::Semaphore::repair() noexcept {
-  if (changing == 0) return;
-  holders[changing - 1] = old_holder;
-  value = old_value;
-  changing = 0;
-}
-
-void SemLock::Semaphore::change(std::size_t index, Holder holder,
-                                std::uint32_t value_then) noexcept {
-  old_holder = holders[index];
-  old_value = value;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  changing = static_cast<std::uint32_t>(index) + 1;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  holders[index] = holder;
-  value.store(value_then, std::memory_order_relaxed);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  changing = 0;
+  if (handed_on) return;
+  value = total;
+  for (const Holder& holder : holders) value.fetch_sub(holder.count());
 }
 
 bool SemLock::Semaphore::try_take(Ticket me) noexcept {

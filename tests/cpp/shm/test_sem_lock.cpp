@@ -2,6 +2,7 @@
 #include "shm/sem_lock.hpp"
 
 #include <random>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -114,22 +115,25 @@ struct Guarded {
   std::atomic<std::uint64_t> turns{0};
 };
 
-class Kills : public SemLocks, public ::testing::WithParamInterface<Kind> {};
-INSTANTIATE_TEST_SUITE_P(, Kills,
-                         ::testing::Values(Kind::kMutex, Kind::kRecursive, Kind::kSemaphore));
+class Kills : public SemLocks, public ::testing::WithParamInterface<std::tuple<Kind, int>> {};
+INSTANTIATE_TEST_SUITE_P(
+    , Kills,
+    ::testing::Combine(::testing::Values(Kind::kMutex, Kind::kRecursive, Kind::kSemaphore),
+                       ::testing::Values(1, 3)));  // processes: one alone finds it uncontended
 
 // One at a time, whoever is killed where; nobody hangs.
 TEST_P(Kills, OnAnyLine) {
-  SemLock lock(GetParam(), 1, 1);
+  auto [kind, processes] = GetParam();
+  SemLock lock(kind, 1, 1);
   InCommon<Guarded> guarded;
-  auto churn = [&] {
+  auto churn = [&, recurses = kind == Kind::kRecursive] {
     while (true) {
       if (!is_had(lock.acquire(base::Deadline::never()))) continue;
       // Of one that was killed inside, nobody takes it back.
       guarded->inside.exchange(::getpid());
       guarded->turns.fetch_add(1);
       if (guarded->inside.load() != ::getpid()) guarded->overlaps.fetch_add(1);
-      if (GetParam() == Kind::kRecursive) {
+      if (recurses) {
         lock.acquire(base::Deadline::never());
         lock.release();
       }
@@ -139,14 +143,15 @@ TEST_P(Kills, OnAnyLine) {
   };
   std::mt19937_64 random(5);
   std::vector<pid_t> children;
-  for (int i = 0; i < 3; ++i) children.push_back(in_child(churn));
+  for (int i = 0; i < processes; ++i) children.push_back(in_child(churn));
   for (int i = 0; i < (tests::kSanitized ? 15 : 100); ++i) {
     std::uint64_t turns = guarded->turns;
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
-    pid_t& victim = children[static_cast<std::size_t>(i % 3)];
+    pid_t& victim = children[static_cast<std::size_t>(i % processes)];
     kill_and_wait(victim);
-    await(guarded->turns, turns + 1);
+    if (processes > 1) await(guarded->turns, turns + 1);
     victim = in_child(churn);
+    if (processes == 1) await(guarded->turns, turns + 1);
   }
   for (pid_t child : children) kill_and_wait(child);
   EXPECT_EQ(guarded->overlaps, 0);
