@@ -92,7 +92,8 @@ class PoolCore {
   void ring_back() { pool_.ring_back(); }
 
   std::size_t unfinished() { return pool_.unfinished(); }
-  std::size_t workers() { return pool_.workers(); }
+  // Also those whose end look_after() hasn't told of.
+  std::size_t workers() { return pool_.workers() + losses_.size() + (pool_.has_losses() ? 1 : 0); }
   nanobind::object broken_by() const { return broken_by_; }
   bool is_broken() const { return pool_.is_broken(); }
   bool is_finishing() const { return pool_.is_finishing(); }

@@ -164,7 +164,8 @@ void PoolCore::write_trace() {
 
 // Whether all has ended that there will be. What comes later is for whoever brings it.
 bool PoolCore::leave() {
-  if (!is_over()) return false;
+  // Another thread may have seen the last workers' ends; they are still to be collected, then.
+  if (!is_over() || pool_.has_losses()) return false;
   std::lock_guard lock(back_mutex_);
   manager_gone_ = deferred_.empty() && losses_.empty();
   return manager_gone_;

@@ -174,8 +174,9 @@ class Pool {
   void ring_front() noexcept { os::ring(front_); }
   void ring_front_if_asleep() noexcept;
 
-  // Whether there is something to collect now.
+  // Whether there is something to collect now; whether a worker's end, or a message, is.
   bool has_news() const noexcept;
+  bool has_losses() const noexcept { return has_losses_.load(std::memory_order_acquire); }
 
   // Tasks without an outcome; workers that are there or being started, and one more as long as a
   // process is to be ended that came of one.

@@ -39,8 +39,8 @@ bool Pool::low_water() const noexcept {
 }
 
 bool Pool::back_is_needed() const noexcept {
-  return endings_.load(std::memory_order_acquire) > 0 ||
-         has_losses_.load(std::memory_order_acquire) || (wants_all() && has_news());
+  return endings_.load(std::memory_order_acquire) > 0 || has_losses() ||
+         (wants_all() && has_news());
 }
 
 // As a worker does.

@@ -2,6 +2,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -169,16 +170,27 @@ TEST_P(BadLuck, AZygoteWithThreads) {
   EXPECT_EQ(end_of(next).value(), 9);
 }
 
+bool waits_for_message(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/syscall");
+  long call = -1;
+  return file >> call && call == SYS_recvmsg;
+}
+
 TEST_P(BadLuck, AKilledSpareIsReplaced) {
   if (method() != "forkserver") GTEST_SKIP() << "only a zygote makes spares";
   Child first = start("exit 0");
   end_of(first);
-  // Of this process's children the spare is the one that is neither known nor the zygote.
+  // Of this process's children the spare is the one that is neither known nor the zygote. Until the
+  // zygote waits for what is to be done next, it holds the spare's socket, too.
   siginfo_t info{};
-  std::ifstream file("/proc/self/task/" + std::to_string(::getpid()) + "/children");
   std::vector<pid_t> others;
-  for (pid_t pid = 0; file >> pid;) {
-    if (pid != zygote_pid()) others.push_back(pid);
+  while (others.empty() || !waits_for_message(zygote_pid())) {
+    std::this_thread::yield();
+    std::ifstream file("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+    others.clear();
+    for (pid_t pid = 0; file >> pid;) {
+      if (pid != zygote_pid()) others.push_back(pid);
+    }
   }
   for (pid_t pid : others) {
     ::kill(pid, SIGKILL);
