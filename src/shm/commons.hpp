@@ -69,6 +69,16 @@ struct CellHeader {
   os::RobustMutex mutex;  // for its kind's use
   // A bit for each place that refers to it. Bit 0: it is there until the session ends.
   std::array<std::atomic<std::uint64_t>, kPlaces / 64> references;
+
+  // What follows it, where its alignment wants it, and the bytes that it takes there at most.
+  template <class Record>
+  Record& content() noexcept {
+    constexpr std::uintptr_t kMask = alignof(Record) - 1;
+    return *reinterpret_cast<Record*>((reinterpret_cast<std::uintptr_t>(this + 1) + kMask) &
+                                      ~kMask);
+  }
+  template <class Record>
+  static constexpr std::size_t kRoomFor = sizeof(Record) + alignof(Record) - 1;
 };
 
 // What travels.
@@ -94,15 +104,11 @@ class Cell {
   std::uint64_t offset() const noexcept { return offset_; }
   CellName name() const noexcept;
 
-  // The memory after the header, as its kind has it. It takes kSizeOf<Record> bytes.
+  // The memory after the header, as its kind has it.
   template <class Record>
   Record& as() const noexcept {
-    constexpr std::uintptr_t kMask = alignof(Record) - 1;
-    auto end = reinterpret_cast<std::uintptr_t>(&header_) + sizeof(CellHeader);
-    return *reinterpret_cast<Record*>((end + kMask) & ~kMask);
+    return header_.content<Record>();
   }
-  template <class Record>
-  static constexpr std::size_t kSizeOf = sizeof(Record) + alignof(Record);
 
   // From now on it is there until the session ends: its name is on its way to somebody.
   void keep() noexcept;

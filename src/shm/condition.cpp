@@ -31,7 +31,7 @@ struct Condition::Record {
 };
 
 Condition::Condition()
-    : cell_(Commons::instance().make_cell(CellKind::kCondition, sizeof(Record))) {}
+    : cell_(Commons::instance().make_cell(CellKind::kCondition, CellHeader::kRoomFor<Record>)) {}
 
 Condition::Condition(const CellName& name)
     : cell_(Commons::instance().find_cell(name, CellKind::kCondition)) {}

@@ -34,6 +34,7 @@ constexpr std::uint32_t kPauses = 32;       // between two looks
 constexpr std::uint32_t kLongestLull = 64;  // before the first: a microsecond or two
 constexpr std::uint32_t kProbe = 64;        // of so many waits one spins, whatever was learned
 
+// Against all who have just unlocked a biased mutex, too: the favourite's unlock is no barrier.
 void full_barrier() noexcept {
   if (!os::barrier_everywhere()) std::atomic_thread_fence(std::memory_order_seq_cst);
 }
@@ -100,7 +101,7 @@ MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
     bell_ = os::create_event();
     if (most > 0) room_bell_ = os::create_event();
   }
-  cell_ = commons.make_cell(CellKind::kQueue, Cell::kSizeOf<Record>);
+  cell_ = commons.make_cell(CellKind::kQueue, CellHeader::kRoomFor<Record>);
   Record& queue = record();
   queue.put_mutex.init();
   queue.get_mutex.init();

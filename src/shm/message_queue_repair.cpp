@@ -92,8 +92,7 @@ void MessageQueue::give_up(Entry& entry) {
 
 // The end of the queue: what nobody has received goes with it.
 void MessageQueue::end(Arena& arena, CellHeader& header) {
-  auto at = reinterpret_cast<std::uintptr_t>(&header) + sizeof(CellHeader);
-  auto& queue = *reinterpret_cast<Record*>((at + 63) & ~std::uintptr_t{63});
+  auto& queue = header.content<Record>();
   auto release = [&](std::uint64_t offset) {
     try {
       arena.release(offset);

@@ -71,8 +71,8 @@ struct SemLock::Semaphore : Record {
 
 SemLock::SemLock(Kind kind, std::uint32_t value, std::uint32_t max_value)
     : cell_(Commons::instance().make_cell(CellKind::kSemLock, kind == Kind::kSemaphore
-                                                                  ? Cell::kSizeOf<Semaphore>
-                                                                  : Cell::kSizeOf<Record>)) {
+                                                                  ? CellHeader::kRoomFor<Semaphore>
+                                                                  : CellHeader::kRoomFor<Record>)) {
   record().kind = kind;
   record().max_value = max_value;
   if (kind != Kind::kSemaphore) return;

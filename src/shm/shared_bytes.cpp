@@ -20,19 +20,13 @@ struct alignas(SharedBytes::kAlignment) SharedBytes::Record {
   std::byte* inside() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-// The header of a cell ends where no cache line does.
-SharedBytes::Record& SharedBytes::record_of(CellHeader& header) noexcept {
-  auto at = reinterpret_cast<std::uintptr_t>(&header + 1);
-  return *reinterpret_cast<Record*>((at + kAlignment - 1) & ~(kAlignment - 1));
-}
-
 const bool SharedBytes::kRegistered = (Commons::on_end(CellKind::kBytes, &end), true);
 
 SharedBytes::SharedBytes(std::size_t size) {
   Commons& commons = Commons::instance();
   bool in_cell = size <= kMostInCell;
-  cell_ = commons.make_cell(CellKind::kBytes, sizeof(Record) + kAlignment + (in_cell ? size : 0));
-  Record& record = record_of(cell_->header());
+  cell_ = commons.make_cell(CellKind::kBytes, CellHeader::kRoomFor<Record> + (in_cell ? size : 0));
+  Record& record = cell_->as<Record>();
   if (in_cell) {
     record.size = size;
     bytes_ = {record.inside(), size};
@@ -49,7 +43,7 @@ SharedBytes::SharedBytes(std::size_t size) {
 
 SharedBytes::SharedBytes(const CellName& name)
     : cell_(Commons::instance().find_cell(name, CellKind::kBytes)) {
-  Record& record = record_of(cell_->header());
+  Record& record = cell_->as<Record>();
   Block block = record.block;
   if (block.size > 0) {
     bytes_ = cell_->commons().bytes(block);
@@ -61,7 +55,7 @@ SharedBytes::SharedBytes(const CellName& name)
 }
 
 void SharedBytes::end(Arena& arena, CellHeader& header) {
-  Record& record = record_of(header);
+  Record& record = header.content<Record>();
   if (record.block.size == 0) return;
   record.block.size = 0;
   try {

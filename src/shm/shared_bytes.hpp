@@ -26,7 +26,6 @@ class SharedBytes {
  private:
   struct Record;
 
-  static Record& record_of(CellHeader& header) noexcept;
   static void end(Arena& arena, CellHeader& header);
   static const bool kRegistered;
 

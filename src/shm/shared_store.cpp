@@ -210,7 +210,7 @@ std::atomic<std::uint64_t>& SharedStore::value_at(Header& table, std::uint64_t r
 const bool SharedStore::kRegistered = (Commons::on_end(CellKind::kStore, &end), true);
 
 SharedStore::SharedStore(Shape shape)
-    : cell_(Commons::instance().make_cell(CellKind::kStore, sizeof(Record))) {
+    : cell_(Commons::instance().make_cell(CellKind::kStore, CellHeader::kRoomFor<Record>)) {
   record().shape = shape;
 }
 
@@ -402,7 +402,7 @@ void SharedStore::settle(Loose& loose, Header& table) {
 }
 
 void SharedStore::end(Arena& arena, CellHeader& header) {
-  auto& store = *reinterpret_cast<Record*>(&header + 1);
+  auto& store = header.content<Record>();
   ByArena way{arena};
   for (Loose* loose : {&store.arriving, &store.leaving}) {
     if (loose->offset) drop(way, loose->offset, loose->serial);

@@ -43,10 +43,7 @@ struct QueueMemory {
   alignas(64) Gets gets;
   alignas(64) std::array<std::uint32_t, 4> sleepers;
 
-  static QueueMemory& of(MessageQueue& queue) {
-    auto at = reinterpret_cast<std::uintptr_t>(&queue.cell()->as<std::byte>());
-    return *reinterpret_cast<QueueMemory*>((at + 63) & ~std::uintptr_t{63});
-  }
+  static QueueMemory& of(MessageQueue& queue) { return queue.cell()->as<QueueMemory>(); }
 };
 static_assert(sizeof(QueueMemory::Ring) == 192 && sizeof(QueueMemory) == 1792);
 
