@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connection.hpp"
 
+#include <nanobind/stl/shared_ptr.h>
+
 #include <climits>
 #include <cstring>
+#include <exception>
+#include <memory>
 #include <utility>
 
 #include "connection_io.hpp"
 #include "os/fd.hpp"
 #include "os/poll.hpp"
+#include "synchronize.hpp"
 
 namespace nb = nanobind;
 
@@ -22,26 +27,6 @@ struct ConnectionObject {
 Connection& connection_of(PyObject* self) {
   return reinterpret_cast<ConnectionObject*>(self)->state;
 }
-
-// A view of a buffer, released at its end.
-class View {
- public:
-  View() = default;
-  ~View() {
-    if (buffer_.obj) PyBuffer_Release(&buffer_);
-  }
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-
-  bool of(PyObject* object) { return PyObject_GetBuffer(object, &buffer_, PyBUF_SIMPLE) == 0; }
-  bool of_writable(PyObject* object) { return PyArg_Parse(object, "w*", &buffer_) != 0; }
-  std::span<std::byte> bytes() const noexcept {
-    return {static_cast<std::byte*>(buffer_.buf), static_cast<std::size_t>(buffer_.len)};
-  }
-
- private:
-  Py_buffer buffer_{};
-};
 
 // --- methods
 
@@ -78,11 +63,9 @@ int init(PyObject* self, PyObject* args, PyObject* keywords) {
 PyObject* send_object(PyObject* self, PyObject* object) {
   Connection& connection = connection_of(self);
   if (!check_writable(connection)) return nullptr;
-  PyObject* data = pickled(object);
-  if (!data) return nullptr;
-  View view;
-  bool sent = view.of(data) && check_open(connection) && send(connection, view.bytes());
-  Py_DECREF(data);
+  PackedMessage message;
+  bool sent =
+      message.pack(object, connection.pipe) && check_open(connection) && send(connection, message);
   return sent ? Py_NewRef(Py_None) : nullptr;
 }
 
@@ -90,7 +73,7 @@ PyObject* recv_object(PyObject* self, PyObject*) {
   Connection& connection = connection_of(self);
   if (!check_readable(connection)) return nullptr;
   Message message;
-  return receive(connection, message) ? unpickled(std::move(message)) : nullptr;
+  return receive(connection, message, Reads::kObjects) ? unpickled(std::move(message)) : nullptr;
 }
 
 PyObject* send_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
@@ -123,7 +106,10 @@ PyObject* send_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
   }
   auto body =
       view.bytes().subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(size));
-  return send(connection, body) ? Py_NewRef(Py_None) : nullptr;
+  PackedMessage message;
+  bool sent =
+      message.pack(body, connection.pipe) && check_open(connection) && send(connection, message);
+  return sent ? Py_NewRef(Py_None) : nullptr;
 }
 
 PyObject* recv_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
@@ -145,7 +131,8 @@ PyObject* recv_bytes(PyObject* self, PyObject* args, PyObject* keywords) {
     }
   }
   Message message;
-  return receive(connection, message, longest) ? to_bytes(std::move(message)) : nullptr;
+  bool is_there = receive(connection, message, Reads::kBytes, longest);
+  return is_there ? to_bytes(std::move(message)) : nullptr;
 }
 
 PyObject* raise_too_short(Message message) {
@@ -173,11 +160,11 @@ PyObject* recv_bytes_into(PyObject* self, PyObject* args, PyObject* keywords) {
     return nullptr;
   }
   Message message;
-  if (!receive(connection, message)) return nullptr;
+  if (!receive(connection, message, Reads::kBytes)) return nullptr;
   std::span<std::byte> room = view.bytes().subspan(static_cast<std::size_t>(offset));
   auto size = static_cast<std::size_t>(message.size);
   if (size > room.size()) return raise_too_short(std::move(message));
-  if (size > 0) std::memcpy(room.data(), PyBytes_AS_STRING(message.bytes.ptr()), size);
+  if (size > 0) std::memcpy(room.data(), content(message).data(), size);
   return PyLong_FromSize_t(size);
 }
 
@@ -220,7 +207,7 @@ PyObject* try_recv_object(PyObject* self, PyObject*) {
   Connection& connection = connection_of(self);
   if (!check_readable(connection)) return nullptr;
   Message message;
-  Got got = try_receive(connection, -1, message);
+  Got got = try_receive(connection, message, Reads::kObjects);
   if (got == Got::kNothing) Py_RETURN_NONE;
   PyObject* object = got == Got::kMessage ? unpickled(std::move(message)) : nullptr;
   if (!object) return nullptr;
@@ -229,8 +216,12 @@ PyObject* try_recv_object(PyObject* self, PyObject*) {
   return found;
 }
 
-PyObject* dumps(PyObject* self, PyObject* object) {
-  return check_writable(connection_of(self)) ? pickled(object) : nullptr;
+PyObject* pack(PyObject* self, PyObject* object) {
+  Connection& connection = connection_of(self);
+  if (!check_writable(connection)) return nullptr;
+  auto message = std::make_unique<PackedMessage>();
+  if (!message->pack(object, connection.pipe)) return nullptr;
+  return nb::cast(message.release(), nb::rv_policy::take_ownership).release().ptr();
 }
 
 PyObject* truth_of(Sent sent) {
@@ -242,11 +233,46 @@ PyObject* try_finish_message(PyObject* self, PyObject*) {
   return check_writable(connection) ? truth_of(try_finish(connection)) : nullptr;
 }
 
-PyObject* try_send_bytes(PyObject* self, PyObject* data) {
+PyObject* try_send_packed(PyObject* self, PyObject* packed) {
   Connection& connection = connection_of(self);
-  View view;
-  if (!check_writable(connection) || !view.of(data)) return nullptr;
-  return truth_of(try_send(connection, view.bytes()));
+  PackedMessage* message = nullptr;
+  if (!check_writable(connection)) return nullptr;
+  if (!nb::try_cast(nb::handle(packed), message) || !message) {
+    PyErr_SetString(PyExc_TypeError, "a packed message is wanted");
+    return nullptr;
+  }
+  return truth_of(try_send(connection, *message));
+}
+
+// --- blocks beside the stream
+
+PyObject* share_blocks(PyObject* self, PyObject* other) {
+  try {
+    auto blocks = std::make_shared<shm::PipeBlocks>();
+    connection_of(self).pipe = PipeEnd(blocks, 0);
+    connection_of(other).pipe = PipeEnd(blocks, 1);
+  } catch (const std::exception&) {  // no memory for it: all goes through the stream
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* find_blocks(PyObject* self, PyObject* args) {
+  PyObject* name = nullptr;
+  int end = 0;
+  if (!PyArg_ParseTuple(args, "O!i:_find_blocks", &PyTuple_Type, &name, &end)) return nullptr;
+  try {
+    connection_of(self).pipe = PipeEnd(cell_name(nb::borrow<nb::tuple>(name)), end);
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* get_blocks(PyObject* self, void*) {
+  PipeEnd& pipe = connection_of(self).pipe;
+  if (!pipe.blocks()) Py_RETURN_NONE;
+  return nb::make_tuple(nb::cast(pipe.shared()), pipe.end()).release().ptr();
 }
 
 // --- attributes, as the standard's methods read and write them
@@ -267,6 +293,7 @@ int set_handle(PyObject* self, PyObject* value, void*) {
   connection.end = {fd, fd < 0 ? os::StreamKind::kOther : os::stream_kind(fd)};
   drop_incoming(connection);
   connection.unfinished.reset();
+  connection.pipe = {};
   return 0;
 }
 
@@ -335,13 +362,17 @@ PyMethodDef methods[] = {
     {"fileno", &fileno, METH_NOARGS, "The descriptor."},
     {"close", &close, METH_NOARGS, "Close the connection. May be called again."},
     {"_close", &close, METH_NOARGS, nullptr},
-    {"_dumps", &dumps, METH_O, "What `send` would send, for `_try_send`."},
+    {"_pack", &pack, METH_O, "What `send` would send, for `_try_send`."},
     {"_try_recv", &try_recv_object, METH_NOARGS,
      "A received object in a tuple of one, or None if no message has arrived in full."},
-    {"_try_send", &try_send_bytes, METH_O,
+    {"_try_send", &try_send_packed, METH_O,
      "False if nothing of a message could be sent; else `_try_finish` may have to follow."},
     {"_try_finish", &try_finish_message, METH_NOARGS,
      "Whether all has been sent of a message that had begun."},
+    {"_share_blocks", &share_blocks, METH_O,
+     "Have large messages between this one and another, the ends of a new pipe, go by blocks."},
+    {"_find_blocks", &find_blocks, METH_VARARGS,
+     "The same for one end, made of what `_blocks` told of it: the name, and which end it is."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef attributes[] = {
@@ -352,6 +383,8 @@ PyGetSetDef attributes[] = {
     {"_readable", &get_flag<&Connection::readable>, &set_flag<&Connection::readable>, nullptr,
      nullptr},
     {"_writable", &get_flag<&Connection::writable>, &set_flag<&Connection::writable>, nullptr,
+     nullptr},
+    {"_blocks", &get_blocks, nullptr, "None, or a PipeBlocks and which end of it this is.",
      nullptr},
     {"_has_begun", &get_has_begun, nullptr, "Whether it holds a part of a message.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
@@ -385,6 +418,20 @@ void bind_connection(nb::module_& module) {
   PyObject* type = PyType_FromSpec(&spec);
   if (!type) throw nb::python_error();
   module.attr("ConnectionBase") = nb::steal(type);
+  module.def(
+      "redeem",
+      [](nb::handle claim) {
+        nb::object object = nb::steal(redeemed(claim.ptr()));
+        if (!object.is_valid()) throw nb::python_error();
+        return object;
+      },
+      nb::arg("claim"), "The message that a claim is to, which came through a connection.");
+  nb::class_<PackedMessage>(module, "PackedMessage", "A message on its way out.");
+  nb::class_<shm::PipeBlocks>(module, "PipeBlocks", "Large messages on their way beside a pipe.")
+      .def_prop_ro("name", [](shm::PipeBlocks& self) { return to_python(self.cell()->name()); })
+      .def(
+          "keep", [](shm::PipeBlocks& self) { self.cell()->keep(); },
+          "Have it stay until the session ends, since its name is on its way to somebody.");
   module.def(
       "pipe", [](bool duplex) { return pair(duplex ? os::socket_pair() : os::pipe_pair()); },
       nb::arg("duplex"), "Two connected descriptors; of a simplex pipe the first one reads.");

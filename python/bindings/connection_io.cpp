@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "os/fd.hpp"
 #include "os/poll.hpp"
-#include "plain.hpp"
 
 namespace nb = nanobind;
 
@@ -16,8 +15,7 @@ namespace procession::bindings {
 
 namespace {
 
-constexpr int kPlainBudget = 64;
-constexpr Py_ssize_t kLarge = Py_ssize_t{64} * 1024;
+constexpr std::size_t kLarge = std::size_t{64} * 1024;
 constexpr std::size_t kBreath = std::size_t{1} << 20;  // read at once, while all else has to wait
 // A signal that comes between the look for one and the sleep doesn't end the sleep: it is seen by
 // then. The next sleeps of the same wait are longer and longer.
@@ -66,6 +64,7 @@ void close_fd(Connection& connection) {
   os::Fd fd(std::exchange(connection.end.fd, -1));
   drop_incoming(connection);
   connection.unfinished.reset();
+  connection.pipe = {};
 }
 
 namespace {
@@ -135,16 +134,17 @@ namespace {
 // A message and the object made of it, of the same size, freed one after the other, are just so much
 // that glibc gives the memory back each time, and each page of the next message costs a fault.
 Py_ssize_t with_slack(std::uint64_t size) {
-  return static_cast<Py_ssize_t>(size > std::uint64_t{kLarge} ? size + size / 8 : size);
+  return static_cast<Py_ssize_t>(size > kLarge ? size + size / 8 : size);
 }
 
 // Gets the message on, without blocking. kNothing as well if that takes long.
 // kSized: an exception is set.
-channel::Step step(Connection& connection, Py_ssize_t longest) {
+channel::Step step(Connection& connection, Reads reads, Py_ssize_t longest) {
   while (true) {
     channel::Step step = connection.incoming.read(connection.end, kBreath);
     if (step != channel::Step::kSized) return step;
     std::uint64_t size = connection.incoming.size();
+    if (size >= kLarge) connection.pipe.announce_reader(reads);  // the next one needn't
     if (longest >= 0 && size > static_cast<std::uint64_t>(longest)) {
       return channel::Step::kBadLength;
     }
@@ -159,16 +159,27 @@ channel::Step step(Connection& connection, Py_ssize_t longest) {
   }
 }
 
+// Of a message that has come in the stream.
+bool complete(Connection& connection, Reads reads, Py_ssize_t longest, Message& message) {
+  if (!redeem(message) || (reads == Reads::kBytes && !flatten(message))) return false;
+  if (longest < 0 || message.size <= longest) return true;
+  message = {};
+  bad_message_length(connection);
+  return false;
+}
+
 }  // namespace
 
-Got try_receive(Connection& connection, Py_ssize_t longest, Message& message) {
+Got try_receive(Connection& connection, Message& message, Reads reads, Py_ssize_t longest) {
   try {
-    switch (step(connection, longest)) {
+    switch (step(connection, reads, longest)) {
       case channel::Step::kDone:
         message = {nb::steal(std::exchange(connection.body, nullptr)),
-                   static_cast<Py_ssize_t>(connection.incoming.size())};
-        return Got::kMessage;
+                   static_cast<Py_ssize_t>(connection.incoming.size()),
+                   {}};
+        return complete(connection, reads, longest, message) ? Got::kMessage : Got::kFailed;
       case channel::Step::kNothing:
+        connection.pipe.announce_reader(reads);
         return Got::kNothing;
       case channel::Step::kSized:
         return Got::kFailed;
@@ -189,18 +200,12 @@ Got try_receive(Connection& connection, Py_ssize_t longest, Message& message) {
   return Got::kFailed;
 }
 
-bool receive(Connection& connection, Message& message, Py_ssize_t longest) {
+bool receive(Connection& connection, Message& message, Reads reads, Py_ssize_t longest) {
   while (true) {
-    Got got = try_receive(connection, longest, message);
+    Got got = try_receive(connection, message, reads, longest);
     if (got != Got::kNothing) return got == Got::kMessage;
     if (wait_readable(connection, base::Deadline::never()) == Ready::kFailed) return false;
   }
-}
-
-PyObject* to_bytes(Message message) {
-  PyObject* bytes = message.bytes.release().ptr();
-  if (PyBytes_GET_SIZE(bytes) != message.size) _PyBytes_Resize(&bytes, message.size);
-  return bytes;
 }
 
 namespace {
@@ -275,13 +280,14 @@ bool finish(Connection& connection) {
 
 }  // namespace
 
-bool send(Connection& connection, base::BytesView body) {
+bool send(Connection& connection, PackedMessage& packed) {
   if (!finish(connection)) return false;
-  channel::Outgoing message(body);
-  if (send_all(connection, message)) return true;
+  channel::Outgoing message = packed.outgoing();
+  bool is_sent = send_all(connection, message);
   // An interrupt in the middle: the stream goes on with the rest the next time.
-  if (connection.end.fd >= 0) keep(connection, message);
-  return false;
+  if (!is_sent && connection.end.fd >= 0) keep(connection, message);
+  if (is_sent || message.has_begun()) packed.is_sent();
+  return is_sent;
 }
 
 Sent try_finish(Connection& connection) {
@@ -291,46 +297,14 @@ Sent try_finish(Connection& connection) {
   return sent;
 }
 
-Sent try_send(Connection& connection, base::BytesView body) {
+Sent try_send(Connection& connection, PackedMessage& packed) {
   Sent finished = try_finish(connection);
   if (finished != Sent::kAll) return finished;
-  channel::Outgoing message(body);
+  channel::Outgoing message = packed.outgoing();
   Sent sent = step(connection, message);
+  if (message.has_begun()) packed.is_sent();
   if (sent != Sent::kNotAll || !message.has_begun()) return sent;
   return keep(connection, message) ? Sent::kAll : Sent::kFailed;
-}
-
-// --- pickling
-
-PyObject* attribute(const char* module, const char* name) {
-  PyObject* imported = PyImport_ImportModule(module);
-  PyObject* found = imported ? PyObject_GetAttrString(imported, name) : nullptr;
-  Py_XDECREF(imported);
-  return found;
-}
-
-PyObject* pickled(PyObject* object) {
-  static PyObject* const plainly = attribute("_pickle", "dumps");
-  static PyObject* const by_the_rule = attribute("procession.connection", "_dumps");
-  if (!plainly || !by_the_rule) {
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ImportError, "no pickler");
-    return nullptr;
-  }
-  int budget = kPlainBudget;
-  // Of something large, that one would make a buffer that is half as large again.
-  bool is_large = PyUnicode_CheckExact(object) && PyUnicode_GET_LENGTH(object) > kLarge;
-  bool is_one = !is_large && is_plain(object, budget);
-  return PyObject_CallOneArg(is_one ? plainly : by_the_rule, object);
-}
-
-PyObject* unpickled(Message message) {
-  static PyObject* const loads = attribute("_pickle", "loads");
-  if (!loads) return nullptr;
-  if (!message.has_slack()) return PyObject_CallOneArg(loads, message.bytes.ptr());
-  nb::object view = nb::steal(PyMemoryView_FromObject(message.bytes.ptr()));
-  if (!view.is_valid()) return nullptr;
-  nb::object part = nb::steal(PySequence_GetSlice(view.ptr(), 0, message.size));
-  return part.is_valid() ? PyObject_CallOneArg(loads, part.ptr()) : nullptr;
 }
 
 }  // namespace procession::bindings

@@ -13,6 +13,7 @@
 #include "base/deadline.hpp"
 #include "channel/patience.hpp"
 #include "channel/stream.hpp"
+#include "connection_message.hpp"
 
 namespace procession::bindings {
 
@@ -20,19 +21,12 @@ struct Connection {
   channel::StreamEnd end;  // which it owns
   bool readable = true;
   bool writable = true;
+  PipeEnd pipe;
   channel::Incoming incoming;
   PyObject* body = nullptr;  // bytes: the room for what comes in
   std::optional<channel::Outgoing> unfinished;
   channel::Patience patience;
   channel::Patience patience_to_send;
-};
-
-// Bytes that begin with a message.
-struct Message {
-  nanobind::object bytes;
-  Py_ssize_t size = 0;
-
-  bool has_slack() const { return PyBytes_GET_SIZE(bytes.ptr()) != size; }
 };
 
 // False, with OSError set, if it is closed or goes the other way.
@@ -52,10 +46,10 @@ Ready wait_readable(Connection& connection, base::Deadline deadline);
 enum class Got { kMessage, kNothing, kFailed };
 
 // Gets a message of at most `longest` bytes (-1: of any) on, without blocking. kNothing as well if
-// that takes long.
-Got try_receive(Connection& connection, Py_ssize_t longest, Message& message);
+// that takes long. One whose bytes are read has one part.
+Got try_receive(Connection& connection, Message& message, Reads reads, Py_ssize_t longest = -1);
 
-bool receive(Connection& connection, Message& message, Py_ssize_t longest = -1);
+bool receive(Connection& connection, Message& message, Reads reads, Py_ssize_t longest = -1);
 
 enum class Sent { kAll, kNotAll, kFailed };
 
@@ -64,14 +58,8 @@ Sent try_finish(Connection& connection);
 
 // The same, and then a message. kNotAll: nothing of it has gone. What is left of it once a part has
 // gone is kept, for `try_finish`.
-Sent try_send(Connection& connection, base::BytesView body);
+Sent try_send(Connection& connection, PackedMessage& message);
 
-bool send(Connection& connection, base::BytesView body);
-
-// New references, or null.
-PyObject* to_bytes(Message message);
-PyObject* pickled(PyObject* object);  // bytes, or a buffer of them
-PyObject* unpickled(Message message);
-PyObject* attribute(const char* module, const char* name);
+bool send(Connection& connection, PackedMessage& message);
 
 }  // namespace procession::bindings

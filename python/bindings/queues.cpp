@@ -5,11 +5,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <utility>
 #include <vector>
 
 #include "arena_buffer.hpp"
+#include "large_value.hpp"
 #include "memory_error.hpp"
 #include "plain.hpp"
 #include "shm/message_queue.hpp"
@@ -185,6 +187,11 @@ class Queue {
       message.plain = bytes_of(object);  // the caller's, while put() lasts
       return message;
     }
+    if (auto value = LargeValue::of(object.ptr(), shm::MessageQueue::kMostInline)) {
+      message.form = kPickle | kInBlock;
+      add_block(message.blocks, value->pieces());
+      return message;
+    }
     scratch_.clear();
     int budget = kPlainBudget;
     if (write_plain(object.ptr(), budget, scratch_)) {
@@ -201,22 +208,28 @@ class Queue {
       message.pickle = parts[0];
       for (nb::handle buffer : nb::borrow<nb::list>(parts[1])) {
         BufferView view(buffer);
-        add_block(message.blocks, view.bytes());
+        add_block(message.blocks, std::array{view.bytes()});
       }
     }
     if (bytes_of(message.pickle).size() > shm::MessageQueue::kMostInline) {
       message.form |= kInBlock;
-      add_block(message.blocks, bytes_of(message.pickle));
+      add_block(message.blocks, std::array{bytes_of(message.pickle)});
       std::rotate(message.blocks.rbegin(), message.blocks.rbegin() + 1, message.blocks.rend());
     }
     return message;
   }
 
-  static void add_block(std::vector<shm::Block>& blocks, base::BytesView bytes) {
+  static void add_block(std::vector<shm::Block>& blocks, std::span<const base::BytesView> pieces) {
     nb::gil_scoped_release unlocked;
     shm::Commons& commons = shm::Commons::instance();
-    blocks.push_back(commons.allocate(bytes.size()));
-    shm::copy(commons.bytes(blocks.back()), bytes);
+    std::size_t size = 0;
+    for (base::BytesView piece : pieces) size += piece.size();
+    blocks.push_back(commons.allocate(size));
+    std::span<std::byte> room = commons.bytes(blocks.back());
+    for (base::BytesView piece : pieces) {
+      shm::copy(room, piece);
+      room = room.subspan(piece.size());
+    }
   }
 
   bool wait_and_get(shm::MessageQueue::Message& message, std::optional<double> timeout) {

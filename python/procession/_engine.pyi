@@ -100,10 +100,27 @@ class ConnectionBase:
         """Close the connection. May be called again."""
 
     def _close(self) -> None: ...
-    def _dumps(self, obj: Any, /) -> Buffer: ...
+    @property
+    def _blocks(self) -> tuple[PipeBlocks, int] | None: ...
+    def _share_blocks(self, other: ConnectionBase, /) -> None: ...
+    def _find_blocks(self, name: tuple[int, int, int], end: int, /) -> None: ...
+    def _pack(self, obj: Any, /) -> PackedMessage: ...
     def _try_recv(self) -> tuple[Any] | None: ...
-    def _try_send(self, data: Buffer, /) -> bool: ...
+    def _try_send(self, message: PackedMessage, /) -> bool: ...
     def _try_finish(self) -> bool: ...
+
+def redeem(claim: bytes) -> Any:
+    """The message that a claim is to, which came through a connection."""
+
+class PackedMessage:
+    """A message on its way out."""
+
+class PipeBlocks:
+    """Large messages on their way beside a pipe."""
+
+    name: tuple[int, int, int]
+    def keep(self) -> None:
+        """Have it stay until the session ends, since its name is on its way to somebody."""
 
 def pipe(duplex: bool) -> tuple[int, int]:
     """Two connected descriptors; of a simplex pipe the first one reads."""
@@ -131,7 +148,15 @@ class FutureBase:
 
 @final
 class ArenaBuffer(Buffer):
-    """Received memory: writable, and there as long as anything views it."""
+    """Received memory: writable, and there as long as anything views it.
+
+    What an object that pickles a buffer out of band is given to be rebuilt from.
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: SupportsIndex | slice, /) -> Any: ...
+    def __setitem__(self, key: SupportsIndex | slice, value: Any, /) -> None: ...
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
 
 @final
 class TaskOptions:

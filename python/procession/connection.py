@@ -2,7 +2,8 @@
 """Connections as multiprocessing.connection has them, whose input and output are the engine's.
 
 What travels has the standard's form, so that a connection of the standard's may be at the other
-end. Listener and Client are the standard's own.
+end. Large messages travel beside it, in the session's memory, to whom is known to be one of ours.
+Listener and Client are the standard's own.
 """
 
 from __future__ import annotations
@@ -58,13 +59,11 @@ class Connection(_engine.ConnectionBase, _standard.Connection):
         A cancelled one sends all of its message or nothing: once a part has gone, the rest follows
         from within the loop, or ahead of the next message.
         """
-        # Let go of by name: who catches what is raised here may keep this frame, and a buffer that
-        # is viewed can't be freed in peace.
-        with memoryview(self._dumps(obj)) as data:
-            while not self._try_send(data):
-                from . import readiness
+        message = self._pack(obj)
+        while not self._try_send(message):
+            from . import readiness
 
-                await readiness.writable(self.fileno())
+            await readiness.writable(self.fileno())
         if not self._try_finish():
             from . import readiness
 
@@ -97,8 +96,10 @@ class Connection(_engine.ConnectionBase, _standard.Connection):
 
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:  # noqa: N802
     """Return two connected ends; with `duplex` false, one that receives and one that sends."""
-    first, second = _engine.pipe(duplex)
-    return Connection(first, True, duplex), Connection(second, duplex, True)
+    fds = _engine.pipe(duplex)
+    first, second = Connection(fds[0], True, duplex), Connection(fds[1], duplex, True)
+    first._share_blocks(second)
+    return first, second
 
 
 def _dumps(obj: Any) -> memoryview:
@@ -108,9 +109,26 @@ def _dumps(obj: Any) -> memoryview:
         raise reduction.explained(obj, error, what="the message", root="obj") from error
 
 
-def rebuild_connection(df: Any, readable: bool, writable: bool) -> Connection:
+_redeem = _engine.redeem
+
+
+def _dumps_apart(obj: Any) -> tuple[bytes, list[Any]]:
+    from . import out_of_band
+
+    try:
+        return out_of_band.dumps(obj)
+    except Exception as error:
+        raise reduction.explained(obj, error, what="the message", root="obj") from error
+
+
+def rebuild_connection(
+    df: Any, readable: bool, writable: bool, blocks: tuple[Any, int] | None = None
+) -> Connection:
     """Make a connection of what `reduce_connection` gave, in the process that received it."""
-    return Connection(df.detach(), readable, writable)
+    connection = Connection(df.detach(), readable, writable)
+    if blocks is not None:
+        connection._find_blocks(*blocks)
+    return connection
 
 
 def reduce_connection(conn: Connection) -> tuple[Any, ...]:
@@ -118,7 +136,11 @@ def reduce_connection(conn: Connection) -> tuple[Any, ...]:
     if conn._has_begun:
         raise ValueError("a part of a message is on its way through this connection")
     df: Any = reduction.DupFd(conn.fileno())
-    return rebuild_connection, (df, conn.readable, conn.writable)
+    if conn._blocks is None:
+        return rebuild_connection, (df, conn.readable, conn.writable)
+    blocks, end = conn._blocks
+    reduction.hold_for_travel(blocks)
+    return rebuild_connection, (df, conn.readable, conn.writable, (blocks.name, end))
 
 
 reduction.register(Connection, reduce_connection)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from . import _engine
-from .synchronize import hold_for_travel
+from .reduction import hold_for_travel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from multiprocessing import reduction as _reduction
 from queue import Empty, Full
 
 from . import _engine, _install
-from .synchronize import OwnerDied, hold_for_travel
+from .reduction import hold_for_travel
+from .synchronize import OwnerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _LOOK_AGAIN = 0.5  # s: who was killed as it quietened a bell may have left it s
 
 def dump(obj: object) -> tuple[bytes, list[Any]]:
     """Pickle a message by the rule; its large parts apart."""
-    from . import reduction, worker
+    from . import out_of_band, reduction
 
     try:
-        return worker.dump_result(obj)
+        return out_of_band.dumps(obj)
     except Exception as error:
         raise reduction.explained(obj, error, what="this to a queue", root="obj") from error
 

@@ -203,6 +203,16 @@ class spawning:  # noqa: N801
         _context.set_spawning_popen(None)
 
 
+def hold_for_travel(shared: Any) -> None:
+    """Have an object that is being pickled be there when it arrives."""
+    popen: Any = _context.get_spawning_popen()
+    hold = getattr(popen, "hold", None)
+    if hold is None:
+        shared.keep()
+    else:
+        hold(shared)
+
+
 def dump_process(
     data: dict[str, Any] | str,
     process_obj: process.BaseProcess,

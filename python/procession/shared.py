@@ -22,7 +22,8 @@ from operator import index as _as_index
 from types import FunctionType, GenericAlias
 
 from . import _engine
-from .synchronize import RLock, hold_for_travel
+from .reduction import hold_for_travel
+from .synchronize import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ _PROTOCOL = 5
 
 def dump(obj: object) -> tuple[bytes, list[Any]]:
     """Pickle a value by the rule; its large parts apart."""
-    from . import reduction, worker
+    from . import out_of_band, reduction
 
     try:
-        return worker.dump_result(obj)
+        return out_of_band.dumps(obj)
     except Exception as error:
         what = "this into a shared container"
         raise reduction.explained(obj, error, what=what, root="value") from error

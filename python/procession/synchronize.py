@@ -12,10 +12,10 @@ import copyreg
 import sys
 import threading
 import time
-from multiprocessing import context as _context
 from multiprocessing import synchronize as _standard
 
 from . import _engine, _install
+from .reduction import hold_for_travel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,16 +38,6 @@ class OwnerDied(RuntimeWarning):
 
     A warning; an exception where the program makes an error of it (`warnings.simplefilter`).
     """
-
-
-def hold_for_travel(shared: Any) -> None:
-    """Have an object that is being pickled be there when it arrives."""
-    popen: Any = _context.get_spawning_popen()
-    hold = getattr(popen, "hold", None)
-    if hold is None:
-        shared.keep()
-    else:
-        hold(shared)
 
 
 class _Handle(_engine.SemLock):

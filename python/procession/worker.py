@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 from multiprocessing import context as _context
 
 # All that a worker runs is imported ahead: a fork may find another thread amid an import.
-from . import _engine, last_words, reduction, remote_exception
+from . import _engine, last_words, out_of_band, reduction, remote_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,51 +119,17 @@ def main(link: Link, initializer: Callable[..., object] | None, initargs: tuple[
             worker.run()
 
 
-_LARGE = 64 << 10  # bytes from which a buffer goes through shared memory, measured
-
-
-class _Bytes:
-    """Large bytes or a bytearray on their way: pickle itself never takes them out of band."""
-
-    def __init__(self, value: bytes | bytearray) -> None:
-        self.value = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self.value), (pickle.PickleBuffer(self.value),)
-
-
-def _is_large(value: object) -> bool:
-    return type(value) in (bytes, bytearray) and len(value) >= _LARGE  # type: ignore[arg-type]
-
-
-def _dumps(value: object) -> tuple[bytes, list[Any]]:
-    """Pickle by the rule; large buffers apart."""
-    buffers: list[Any] = []
-
-    def keep_in(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < _LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    sink = io.BytesIO()
-    reduction.ForkingPickler(sink, _PROTOCOL, True, keep_in).dump(value)
-    return sink.getvalue(), buffers
-
-
 def dump_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[bytes, list[Any]]:
     """Pickle a call by the rule; what can't travel raises an error that names its path."""
     sent = args
-    if any(map(_is_large, args)):
-        sent = tuple(_Bytes(arg) if _is_large(arg) else arg for arg in args)
+    if any(map(out_of_band.is_large, args)):
+        sent = tuple(
+            out_of_band.LargeBytes(arg) if out_of_band.is_large(arg) else arg for arg in args
+        )
     try:
-        return _dumps((function, sent, kwargs))
+        return out_of_band.dumps((function, sent, kwargs))
     except Exception as error:
         raise _explained(function, args, kwargs, error) from error
 
@@ -175,7 +140,7 @@ def _explained(
     what = f"a call of {_name(function)} to a worker"
     for root, part in (("fn", function), ("args", args), ("kwargs", kwargs)):
         try:
-            _dumps(part)
+            out_of_band.dumps(part)
         except Exception as own:
             return reduction.explained(part, own, what=what, root=root)
     return error
@@ -199,7 +164,7 @@ load_function = pickle.loads
 
 def dump_result(result: Any) -> tuple[bytes, list[Any]]:
     """Pickle a result by the rule."""
-    return _dumps(_Bytes(result) if _is_large(result) else result)
+    return out_of_band.dumps(result)
 
 
 def load_result(payload: bytes, buffers: list[Any]) -> Any:

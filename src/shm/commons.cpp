@@ -43,7 +43,7 @@ std::atomic<bool> copies_may_be_siblings{false};  // of this process
 constexpr std::uint32_t kEnding = 0x80000000;  // in a cell's kind: nobody refers to it any more
 
 using EndOfCell = void (*)(Arena&, CellHeader&);
-std::array<EndOfCell, 8> ends{};
+std::array<EndOfCell, 9> ends{};
 
 // What was handed to this process at its start.
 struct Handed {

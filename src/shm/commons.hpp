@@ -58,6 +58,7 @@ enum class CellKind : std::uint32_t {
   kBytes,
   kBarrier,
   kStore,
+  kPipe,
 };
 
 // The beginning of each cell. What follows it is its kind's own, zero at first.

@@ -7,6 +7,7 @@ import textwrap
 
 import body_connection
 import body_connection_async
+import body_connection_large
 import engine_witness
 import pytest
 from programs import METHODS, PYTHON, Programs, grid
@@ -17,6 +18,11 @@ from test_pool import SECONDS, Suite
 @pytest.mark.parametrize(("name", "engine", "method"), grid(body_connection))
 def test_connection(programs: Programs, name: str, engine: str, method: str) -> None:
     programs.run_case(body_connection, name, engine, method)
+
+
+@pytest.mark.parametrize(("name", "engine", "method"), grid(body_connection_large))
+def test_large(programs: Programs, name: str, engine: str, method: str) -> None:
+    programs.run_case(body_connection_large, name, engine, method)
 
 
 @pytest.mark.parametrize(("name", "engine", "method"), grid(body_connection_async))

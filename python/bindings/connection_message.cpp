@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connection_message.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+#include "arena_buffer.hpp"
+#include "base/error.hpp"
+#include "large_value.hpp"
+#include "plain.hpp"
+
+namespace nb = nanobind;
+
+namespace procession::bindings {
+
+namespace {
+
+constexpr int kPlainBudget = 64;
+constexpr std::size_t kLarge = std::size_t{64} * 1024;  // from here on, by a block
+
+// What a block begins with.
+//
+//   u32 mark   u32 parts   u64 size × parts      each part follows at a multiple of 64 bytes
+struct Head {
+  std::uint32_t mark;
+  std::uint32_t parts;
+};
+constexpr std::uint32_t kMark = 0x50495045;
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t size) { return (size + kAlignment - 1) & ~(kAlignment - 1); }
+
+std::size_t room_for_head(std::size_t parts) {
+  return aligned(sizeof(Head) + parts * sizeof(std::uint64_t));
+}
+
+base::BytesView bytes_of(PyObject* bytes) {
+  return std::as_bytes(
+      std::span(PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))));
+}
+
+// A block that this process holds until it is said to be somebody else's.
+class OwnBlock {
+ public:
+  explicit OwnBlock(shm::Block block) : block_(block) {}
+  ~OwnBlock() {
+    if (block_.offset) shm::Commons::instance().release(block_.offset);
+  }
+  OwnBlock(const OwnBlock&) = delete;
+  OwnBlock& operator=(const OwnBlock&) = delete;
+
+  shm::Block get() const noexcept { return block_; }
+  void hand_over() noexcept { block_.offset = 0; }
+
+ private:
+  shm::Block block_;
+};
+
+}  // namespace
+
+// --- the way
+
+shm::PipeBlocks* PipeEnd::blocks() {
+  if (!blocks_ && name_) {
+    try {
+      blocks_ = std::make_shared<shm::PipeBlocks>(*name_);
+    } catch (const std::exception&) {  // of another session, or there is no memory: no blocks then
+    }
+    name_.reset();
+  }
+  return blocks_.get();
+}
+
+void PipeEnd::announce_reader(Reads what) {
+  auto bit = static_cast<std::uint32_t>(what);
+  if (announced_ & bit) return;
+  announced_ |= bit;
+  if (shm::PipeBlocks* found = blocks()) found->announce_reader(end_, bit);
+}
+
+shm::PipeBlocks* PipeEnd::open_way(Reads what) {
+  shm::PipeBlocks* found = blocks();
+  return found && found->has_reader(1 - end_, static_cast<std::uint32_t>(what)) ? found : nullptr;
+}
+
+// --- claims
+
+namespace {
+
+// What a claim says.
+struct Claimed {
+  std::uint64_t session;
+  std::uint64_t cell;
+  std::uint32_t generation;
+  std::uint32_t end;  // that has sent
+  std::uint64_t number;
+};
+
+// The pickle of a call of procession.connection._redeem with those bytes.
+struct Claim {
+  static constexpr std::string_view kBefore =
+      "\x80\x05\x8c\x15procession.connection\x8c\x07_redeem\x93"
+      "C ";
+  static constexpr std::string_view kAfter = "\x85R.";
+
+  static void write(std::span<std::byte, kClaimSize> to, const Claimed& claimed) {
+    std::memcpy(to.data(), kBefore.data(), kBefore.size());
+    std::memcpy(to.data() + kBefore.size(), &claimed, sizeof claimed);
+    std::memcpy(to.data() + kBefore.size() + sizeof claimed, kAfter.data(), kAfter.size());
+  }
+
+  static std::optional<Claimed> read(base::BytesView from) {
+    if (from.size() != kClaimSize ||
+        std::memcmp(from.data(), kBefore.data(), kBefore.size()) != 0 ||
+        std::memcmp(from.data() + kClaimSize - kAfter.size(), kAfter.data(), kAfter.size()) != 0) {
+      return {};
+    }
+    Claimed claimed{};
+    std::memcpy(&claimed, from.data() + kBefore.size(), sizeof claimed);
+    return claimed;
+  }
+};
+static_assert(sizeof(Claimed) == ' ');  // the length that stands before it
+static_assert(Claim::kBefore.size() + sizeof(Claimed) + Claim::kAfter.size() == kClaimSize);
+
+}  // namespace
+
+// --- out
+
+// A part of a message, in the pieces that it is put together from.
+struct PackedMessage::Part {
+  std::array<base::BytesView, 3> pieces;
+
+  std::size_t size() const { return pieces[0].size() + pieces[1].size() + pieces[2].size(); }
+};
+
+PackedMessage::~PackedMessage() {
+  if (number_) blocks_->take_back(end_, *number_);
+}
+
+bool PackedMessage::keep(PyObject* data) {
+  bool is_kept = data && view_.of(data);
+  Py_XDECREF(data);
+  bytes_ = view_.bytes();
+  return is_kept;
+}
+
+// False if the stream has to do: the way is full, or memory is.
+bool PackedMessage::ship(std::span<const Part> parts, PipeEnd& end) {
+  std::size_t size = room_for_head(parts.size());
+  for (const Part& part : parts) size += aligned(part.size());
+  blocks_ = end.shared();
+  end_ = end.end();
+  shm::Commons& commons = shm::Commons::instance();
+  nb::gil_scoped_release unlocked;
+  try {
+    OwnBlock block(commons.allocate(size));
+    std::span<std::byte> room = commons.bytes(block.get());
+    Head head{kMark, static_cast<std::uint32_t>(parts.size())};
+    std::memcpy(room.data(), &head, sizeof head);
+    std::size_t at = sizeof head;
+    for (const Part& part : parts) {
+      std::uint64_t length = part.size();
+      std::memcpy(room.data() + at, &length, sizeof length);
+      at += sizeof length;
+    }
+    at = room_for_head(parts.size());
+    for (const Part& part : parts) {
+      std::size_t end_of_part = at + aligned(part.size());
+      for (base::BytesView piece : part.pieces) {
+        if (!piece.empty()) shm::copy(room.subspan(at), piece);
+        at += piece.size();
+      }
+      at = end_of_part;
+    }
+    number_ = blocks_->hand_over(end_, block.get());
+    if (number_) {
+      block.hand_over();
+      shm::CellName cell = blocks_->cell()->name();
+      Claim::write(claim_, {cell.session, cell.offset, cell.generation,
+                            static_cast<std::uint32_t>(end_), *number_});
+      bytes_ = claim_;
+    }
+  } catch (const base::OsError&) {
+  }
+  return number_.has_value();
+}
+
+bool PackedMessage::pack(base::BytesView bytes, PipeEnd& end) {
+  bytes_ = bytes;
+  if (bytes.size() >= kLarge && end.open_way(Reads::kBytes)) ship_as_one(bytes, end);
+  return true;
+}
+
+void PackedMessage::ship_as_one(base::BytesView bytes, PipeEnd& end) {
+  Part part{{bytes, {}, {}}};
+  ship({&part, 1}, end);
+}
+
+namespace {
+
+// As one that knows of no way beside would have pickled it.
+PyObject* in_band(PyObject* pickle, PyObject* buffers) {
+  static PyObject* const join = attribute("procession.out_of_band", "in_band");
+  return join ? PyObject_CallFunctionObjArgs(join, pickle, buffers, nullptr) : nullptr;
+}
+
+// As it goes in the stream.
+PyObject* pickled(PyObject* object, bool is_plain) {
+  static PyObject* const plainly = attribute("_pickle", "dumps");
+  static PyObject* const by_the_rule = attribute("procession.connection", "_dumps");
+  if (!plainly || !by_the_rule) return nullptr;
+  return PyObject_CallOneArg(is_plain ? plainly : by_the_rule, object);
+}
+
+}  // namespace
+
+bool PackedMessage::pack(PyObject* object, PipeEnd& end) {
+  if (auto value = LargeValue::of(object, kLarge); value && end.open_way(Reads::kObjects)) {
+    Part part{value->pieces()};
+    if (ship({&part, 1}, end)) return true;
+  }
+  int budget = kPlainBudget;
+  // Of something large, that one would make a buffer that is half as large again.
+  bool is_large = PyUnicode_CheckExact(object) &&
+                  PyUnicode_GET_LENGTH(object) > static_cast<Py_ssize_t>(kLarge);
+  bool is_one = !is_large && is_plain(object, budget);
+  if (!is_one && end.is_known()) return pack_parts(object, end);
+  return keep(pickled(object, is_one)) && ship_if_large(end);
+}
+
+bool PackedMessage::ship_if_large(PipeEnd& end) {
+  if (bytes_.size() >= kLarge && end.open_way(Reads::kObjects)) ship_as_one(bytes_, end);
+  return true;
+}
+
+bool PackedMessage::pack_parts(PyObject* object, PipeEnd& end) {
+  static PyObject* const apart = attribute("procession.connection", "_dumps_apart");
+  nb::object both = nb::steal(apart ? PyObject_CallOneArg(apart, object) : nullptr);
+  if (!both.is_valid()) return false;
+  PyObject* pickle = PyTuple_GetItem(both.ptr(), 0);
+  PyObject* buffers = PyTuple_GetItem(both.ptr(), 1);
+  Py_ssize_t count = buffers ? PyList_Size(buffers) : -1;
+  if (count < 0 || !keep(Py_NewRef(pickle))) return false;
+  if (count == 0) return ship_if_large(end);
+  if (end.open_way(Reads::kObjects)) {
+    std::vector<View> views(static_cast<std::size_t>(count));
+    std::vector<Part> parts{{{bytes_, {}, {}}}};
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      if (!views[i].of(PyList_GET_ITEM(buffers, static_cast<Py_ssize_t>(i)))) return false;
+      parts.push_back({{views[i].bytes(), {}, {}}});
+    }
+    if (ship(parts, end)) return true;
+  }
+  view_.release();
+  return keep(in_band(pickle, buffers));
+}
+
+// --- in
+
+namespace {
+
+// The parts of a message that lies in a block, which is released with the last of them.
+std::vector<nb::object> parts_of(shm::Block block) {
+  auto holder = std::make_shared<OwnBlock>(block);
+  std::span<std::byte> room = shm::Commons::instance().bytes(block);
+  Head head{};
+  if (room.size() >= sizeof head) std::memcpy(&head, room.data(), sizeof head);
+  auto corrupted = [] { return std::runtime_error("the memory of a message is corrupted"); };
+  if (head.mark != kMark || head.parts == 0 || head.parts > room.size() / sizeof head) {
+    throw corrupted();
+  }
+  std::vector<nb::object> parts;
+  std::size_t at = room_for_head(head.parts);
+  for (std::size_t i = 0; i < head.parts; ++i) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, room.data() + sizeof head + i * sizeof size, sizeof size);
+    if (at > room.size() || size > room.size() - at) throw corrupted();
+    parts.push_back(nb::cast(new ArenaBuffer(room.subspan(at, size), [holder] {}),
+                             nb::rv_policy::take_ownership));
+    at += aligned(size);
+  }
+  return parts;
+}
+
+bool redeem(const Claimed& claimed, Message& message) {
+  try {
+    shm::PipeBlocks blocks({claimed.session, claimed.cell, claimed.generation});
+    if (claimed.end > 1) throw std::runtime_error("a pipe has two ends");
+    message.bytes = {};
+    message.parts = parts_of(blocks.take(static_cast<int>(claimed.end), claimed.number));
+    message.size = static_cast<Py_ssize_t>(content(message).size());
+    return true;
+  } catch (const std::exception& error) {
+    PyErr_Format(PyExc_OSError, "a message is lost that was to be in the session's memory: %s",
+                 error.what());
+    return false;
+  }
+}
+
+}  // namespace
+
+bool redeem(Message& message) {
+  std::optional<Claimed> claimed = Claim::read(content(message));
+  return !claimed || redeem(*claimed, message);
+}
+
+PyObject* redeemed(PyObject* bytes) {
+  Claimed claimed{};
+  if (!PyBytes_Check(bytes) || bytes_of(bytes).size() != sizeof claimed) {
+    PyErr_SetString(PyExc_ValueError, "this is no claim to a message");
+    return nullptr;
+  }
+  std::memcpy(&claimed, bytes_of(bytes).data(), sizeof claimed);
+  Message message;
+  return redeem(claimed, message) ? unpickled(std::move(message)) : nullptr;
+}
+
+base::BytesView content(const Message& message) {
+  if (!message.parts.empty()) return nb::inst_ptr<ArenaBuffer>(message.parts[0])->bytes;
+  return bytes_of(message.bytes.ptr()).first(static_cast<std::size_t>(message.size));
+}
+
+bool flatten(Message& message) {
+  if (message.parts.size() < 2) return true;
+  nb::list buffers;
+  for (std::size_t i = 1; i < message.parts.size(); ++i) buffers.append(message.parts[i]);
+  PyObject* bytes = in_band(message.parts[0].ptr(), buffers.ptr());
+  if (!bytes) return false;
+  message = {nb::steal(bytes), PyBytes_GET_SIZE(bytes), {}};
+  return true;
+}
+
+PyObject* to_bytes(Message message) {
+  if (!message.parts.empty()) {
+    base::BytesView bytes = content(message);
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(bytes.data()), message.size);
+  }
+  PyObject* bytes = message.bytes.release().ptr();
+  if (PyBytes_GET_SIZE(bytes) != message.size) _PyBytes_Resize(&bytes, message.size);
+  return bytes;
+}
+
+namespace {
+
+PyObject* unpickled_parts(PyObject* loads, const Message& message) {
+  nb::list buffers;
+  for (std::size_t i = 1; i < message.parts.size(); ++i) buffers.append(message.parts[i]);
+  nb::object arguments = nb::make_tuple(message.parts[0]);
+  nb::dict keywords;
+  keywords["buffers"] = buffers;
+  return PyObject_Call(loads, arguments.ptr(), keywords.ptr());
+}
+
+}  // namespace
+
+PyObject* unpickled(Message message) {
+  static PyObject* const loads = attribute("_pickle", "loads");
+  if (!loads) return nullptr;
+  if (!message.parts.empty()) return unpickled_parts(loads, message);
+  if (!message.has_slack()) return PyObject_CallOneArg(loads, message.bytes.ptr());
+  nb::object view = nb::steal(PyMemoryView_FromObject(message.bytes.ptr()));
+  if (!view.is_valid()) return nullptr;
+  nb::object part = nb::steal(PySequence_GetSlice(view.ptr(), 0, message.size));
+  return part.is_valid() ? PyObject_CallOneArg(loads, part.ptr()) : nullptr;
+}
+
+PyObject* attribute(const char* module, const char* name) {
+  PyObject* imported = PyImport_ImportModule(module);
+  PyObject* found = imported ? PyObject_GetAttrString(imported, name) : nullptr;
+  Py_XDECREF(imported);
+  return found;
+}
+
+}  // namespace procession::bindings

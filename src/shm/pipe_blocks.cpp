@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/pipe_blocks.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <stdexcept>
+#include <utility>
+
+#include "os/robust_mutex.hpp"
+
+namespace procession::shm {
+
+namespace {
+
+constexpr std::uint64_t kSlotMask =
+    Arena::kUnit - 1;  // of a number, whose rest is the block's offset
+
+}  // namespace
+
+// Of a block on its way. Whoever moves it in or out is noted for that moment.
+struct PipeBlocks::Slot {
+  std::uint64_t offset;  // 0: free
+  std::uint64_t size;
+  Ticket mover;
+  std::uint32_t unused;
+};
+
+struct PipeBlocks::Lane {  // from one end to the other
+  std::atomic<std::uint32_t> readers;
+  std::uint32_t unused;
+  std::array<Slot, kMost> slots;
+};
+
+struct PipeBlocks::Record {
+  std::array<Lane, 2> lanes;  // by the end that sends
+};
+
+static_assert(PipeBlocks::kMost <= kSlotMask);
+
+PipeBlocks::Record& PipeBlocks::record() const noexcept { return cell_->as<Record>(); }
+
+PipeBlocks::Lane& PipeBlocks::lane(int end) const noexcept {
+  return record().lanes[end == 0 ? 0 : 1];
+}
+
+const bool PipeBlocks::kRegistered = (Commons::on_end(CellKind::kPipe, &end), true);
+
+PipeBlocks::PipeBlocks()
+    : cell_(Commons::instance().make_cell(CellKind::kPipe, CellHeader::kRoomFor<Record>)) {}
+
+PipeBlocks::PipeBlocks(const CellName& name)
+    : cell_(Commons::instance().find_cell(name, CellKind::kPipe)) {}
+
+// Soon enough to know what the dead were at, before their places are freed.
+PipeBlocks::~PipeBlocks() {
+  os::RobustLock lock(cell_->header().mutex);
+  if (lock.owner_died) repair();
+}
+
+void PipeBlocks::announce_reader(int end, std::uint32_t what) noexcept {
+  lane(1 - end).readers.fetch_or(what, std::memory_order_relaxed);
+}
+
+bool PipeBlocks::has_reader(int end, std::uint32_t what) const noexcept {
+  return (lane(1 - end).readers.load(std::memory_order_relaxed) & what) != 0;
+}
+
+std::optional<std::uint64_t> PipeBlocks::hand_over(int end, Block block) {
+  Commons& commons = cell_->commons();
+  os::RobustLock lock(cell_->header().mutex);
+  if (lock.owner_died) repair();
+  std::array<Slot, kMost>& slots = lane(end).slots;
+  std::uint64_t bytes = 0;
+  for (const Slot& slot : slots) bytes += slot.offset ? slot.size : 0;
+  auto* free = std::ranges::find(slots, std::uint64_t{0}, &Slot::offset);
+  if (free == slots.end() || (bytes > 0 && bytes + block.size > kMostBytes)) return {};
+  free->size = block.size;
+  free->mover = commons.ticket();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  free->offset = block.offset;
+  commons.hand_over(block, Commons::kSession);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  free->mover = 0;
+  return block.offset | static_cast<std::uint64_t>(free - slots.begin());
+}
+
+void PipeBlocks::take_back(int end, std::uint64_t number) noexcept {
+  try {
+    cell_->commons().release(take(end, number).offset);
+  } catch (const std::exception&) {  // it is there no more
+  }
+}
+
+Block PipeBlocks::take(int end, std::uint64_t number) {
+  Commons& commons = cell_->commons();
+  os::RobustLock lock(cell_->header().mutex);
+  if (lock.owner_died) repair();
+  std::uint64_t index = number & kSlotMask;
+  std::uint64_t offset = number & ~kSlotMask;
+  if (index >= kMost || offset == 0 || lane(end).slots[index].offset != offset) {
+    throw std::runtime_error("procession: there is no such block on its way through this pipe");
+  }
+  Slot& slot = lane(end).slots[index];
+  Block block{offset, slot.size};
+  slot.mover = commons.ticket();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  commons.take_over(block);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  slot.offset = 0;
+  slot.mover = 0;
+  return block;
+}
+
+// After somebody was killed who held the mutex: the number of what it moved is known to nobody any more.
+void PipeBlocks::repair() noexcept {
+  Commons& commons = cell_->commons();
+  for (Lane& lane : record().lanes) {
+    for (Slot& slot : lane.slots) {
+      Ticket mover = std::exchange(slot.mover, 0);
+      if (!mover || !slot.offset) continue;
+      Block block{std::exchange(slot.offset, 0), 0};
+      // Else it is the dead one's, and goes with it.
+      if (commons.is_sessions(block, mover)) commons.release(block.offset);
+    }
+  }
+}
+
+// The end of the pipe: what nobody has received goes with it.
+void PipeBlocks::end(Arena& arena, CellHeader& header) {
+  for (Lane& lane : header.content<Record>().lanes) {
+    for (Slot& slot : lane.slots) {
+      std::uint64_t offset = std::exchange(slot.offset, 0);
+      if (!offset || slot.mover) continue;  // what a killed one moved may be somebody else's by now
+      try {
+        arena.release(offset);
+      } catch (const std::runtime_error&) {  // whoever began this was killed
+      }
+    }
+  }
+}
+
+}  // namespace procession::shm
