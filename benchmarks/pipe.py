@@ -21,6 +21,8 @@ COUNTS = {
     "ping-pong int": 20_000,
     "ping-pong tuple": 20_000,
     "ping-pong dict": 20_000,
+    "ping-pong 64 kB": 2_000,
+    "ping-pong 100 MB": 8,
     "stream int": 100_000,
     "stream 8 MB": 20,
 }

@@ -6,14 +6,31 @@ Usage: pipe_body.py ENGINE METHOD WHAT COUNT. Run by pipe.py.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
 import time
 from typing import Any
 
-LARGE = bytes(8 << 20)
-WHAT = {"int": 7, "tuple": ("get", 12345, 3.5), "dict": {"id": 1, "name": "x", "tags": ["a", "b"]}}
+WHAT: dict[str, Any] = {
+    "int": 7,
+    "tuple": ("get", 12345, 3.5),
+    "dict": {"id": 1, "name": "x", "tags": ["a", "b"]},
+}
+SIZES = {"64 kB": 64 << 10, "8 MB": 8 << 20, "100 MB": 100_000_000}
+
+
+def message_of(what: str) -> Any:
+    """The message of that name: bytes or, of 100 MB, a NumPy array where that is installed."""
+    if what in WHAT:
+        return WHAT[what]
+    if what == "100 MB":
+        with contextlib.suppress(ImportError):
+            import numpy
+
+            return numpy.zeros(SIZES[what], dtype=numpy.uint8)
+    return bytes(SIZES[what])
 
 
 def echo(connection: Any) -> None:
@@ -60,7 +77,7 @@ def main() -> None:
     context = importlib.import_module(engine).get_context(method)
     here, there = context.Pipe()
     kind, _, of = what.partition(" ")
-    message = LARGE if of == "8 MB" else WHAT[of]
+    message = message_of(of)
     if kind == "ping-pong":
         process = context.Process(target=echo, args=(there,))
     else:

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <concepts>
+#include <memory>
 #include <utility>
 
 #include "procession/context.hpp"
@@ -18,16 +19,15 @@ namespace procession {
 
 namespace detail {
 
+struct PipeState;
+
 // A connection without its type.
 class PROCESSION_EXPORT Link {
  public:
   using Seconds = std::chrono::duration<double>;
 
   Link() = default;
-  Link(int fd, bool readable, bool writable) noexcept
-      : fd_(fd), readable_(readable), writable_(writable) {}
-  Link(Link&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), readable_(other.readable_), writable_(other.writable_) {}
+  Link(Link&& other) noexcept;
   Link& operator=(Link&& other) noexcept;
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
@@ -43,14 +43,23 @@ class PROCESSION_EXPORT Link {
   void close() noexcept;
 
   void check_writable() const;
+  // Large parts of what is written to `out` from now on are for this connection.
+  void prepare(Outgoing& out) const;
   void send(Outgoing& out) const;
   Incoming receive() const;
   bool poll(Seconds timeout) const;
 
+  // How it travels itself.
+  void write(Outgoing& out) const;
+  static Link read(Incoming& in);
+
  private:
+  Link(int fd, bool readable, bool writable, std::shared_ptr<PipeState> pipe) noexcept;
+
   int fd_ = -1;
   bool readable_ = false;
   bool writable_ = false;
+  std::shared_ptr<PipeState> pipe_;  // null: all goes through the socket
 };
 
 }  // namespace detail
@@ -69,6 +78,7 @@ class Connection {
     check_type();
     link_.check_writable();
     detail::Outgoing out;
+    link_.prepare(out);
     detail::Encoder encoder(out);
     detail::encode(encoder, value);
     link_.send(out);
@@ -96,16 +106,11 @@ class Connection {
 
   template <std::same_as<detail::Encoder> Archive>
   void CEREAL_SAVE_FUNCTION_NAME(Archive& archive) const {
-    archive.out().descriptor(link_.fileno());
-    archive(link_.readable(), link_.writable());
+    link_.write(archive.out());
   }
   template <std::same_as<detail::Decoder> Archive>
   void CEREAL_LOAD_FUNCTION_NAME(Archive& archive) {
-    int fd = archive.in().descriptor();
-    bool readable = false;
-    bool writable = false;
-    archive(readable, writable);
-    link_ = detail::Link(fd, readable, writable);
+    link_ = detail::Link::read(archive.in());
   }
 
  private:

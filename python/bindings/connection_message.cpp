@@ -23,22 +23,6 @@ namespace {
 constexpr int kPlainBudget = 64;
 constexpr std::size_t kLarge = std::size_t{64} * 1024;  // from here on, by a block
 
-// What a block begins with.
-//
-//   u32 mark   u32 parts   u64 size × parts      each part follows at a multiple of 64 bytes
-struct Head {
-  std::uint32_t mark;
-  std::uint32_t parts;
-};
-constexpr std::uint32_t kMark = 0x50495045;
-constexpr std::size_t kAlignment = 64;
-
-std::size_t aligned(std::size_t size) { return (size + kAlignment - 1) & ~(kAlignment - 1); }
-
-std::size_t room_for_head(std::size_t parts) {
-  return aligned(sizeof(Head) + parts * sizeof(std::uint64_t));
-}
-
 base::BytesView bytes_of(PyObject* bytes) {
   return std::as_bytes(
       std::span(PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))));
@@ -132,12 +116,7 @@ static_assert(Claim::kBefore.size() + sizeof(Claimed) + Claim::kAfter.size() == 
 
 // --- out
 
-// A part of a message, in the pieces that it is put together from.
-struct PackedMessage::Part {
-  std::array<base::BytesView, 3> pieces;
-
-  std::size_t size() const { return pieces[0].size() + pieces[1].size() + pieces[2].size(); }
-};
+using channel::Part;
 
 PackedMessage::~PackedMessage() {
   if (number_) blocks_->take_back(end_, *number_);
@@ -152,34 +131,17 @@ bool PackedMessage::keep(PyObject* data) {
 
 // False if the stream has to do: the way is full, or memory is.
 bool PackedMessage::ship(std::span<const Part> parts, PipeEnd& end) {
-  std::size_t size = room_for_head(parts.size());
-  for (const Part& part : parts) size += aligned(part.size());
   blocks_ = end.shared();
   end_ = end.end();
   shm::Commons& commons = shm::Commons::instance();
   nb::gil_scoped_release unlocked;
   try {
-    OwnBlock block(commons.allocate(size));
-    std::span<std::byte> room = commons.bytes(block.get());
-    Head head{kMark, static_cast<std::uint32_t>(parts.size())};
-    std::memcpy(room.data(), &head, sizeof head);
-    std::size_t at = sizeof head;
-    for (const Part& part : parts) {
-      std::uint64_t length = part.size();
-      std::memcpy(room.data() + at, &length, sizeof length);
-      at += sizeof length;
-    }
-    at = room_for_head(parts.size());
-    for (const Part& part : parts) {
-      std::size_t end_of_part = at + aligned(part.size());
-      for (base::BytesView piece : part.pieces) {
-        if (!piece.empty()) shm::copy(room.subspan(at), piece);
-        at += piece.size();
-      }
-      at = end_of_part;
-    }
-    number_ = blocks_->hand_over(end_, block.get());
-    if (number_) {
+    OwnBlock block(commons.allocate(channel::room_for(parts)));
+    channel::write_parts(commons.bytes(block.get()), parts);
+    shm::Block whole = block.get();
+    std::vector<std::uint64_t> numbers = blocks_->hand_over(end_, {&whole, 1});
+    if (!numbers.empty()) {
+      number_ = numbers[0];
       block.hand_over();
       shm::CellName cell = blocks_->cell()->name();
       Claim::write(claim_, {cell.session, cell.offset, cell.generation,
@@ -268,22 +230,11 @@ namespace {
 // The parts of a message that lies in a block, which is released with the last of them.
 std::vector<nb::object> parts_of(shm::Block block) {
   auto holder = std::make_shared<OwnBlock>(block);
-  std::span<std::byte> room = shm::Commons::instance().bytes(block);
-  Head head{};
-  if (room.size() >= sizeof head) std::memcpy(&head, room.data(), sizeof head);
-  auto corrupted = [] { return std::runtime_error("the memory of a message is corrupted"); };
-  if (head.mark != kMark || head.parts == 0 || head.parts > room.size() / sizeof head) {
-    throw corrupted();
-  }
+  auto found = channel::read_parts(shm::Commons::instance().bytes(block));
+  if (!found || found->empty()) throw std::runtime_error("the memory of a message is corrupted");
   std::vector<nb::object> parts;
-  std::size_t at = room_for_head(head.parts);
-  for (std::size_t i = 0; i < head.parts; ++i) {
-    std::uint64_t size = 0;
-    std::memcpy(&size, room.data() + sizeof head + i * sizeof size, sizeof size);
-    if (at > room.size() || size > room.size() - at) throw corrupted();
-    parts.push_back(nb::cast(new ArenaBuffer(room.subspan(at, size), [holder] {}),
-                             nb::rv_policy::take_ownership));
-    at += aligned(size);
+  for (std::span<std::byte> part : *found) {
+    parts.push_back(nb::cast(new ArenaBuffer(part, [holder] {}), nb::rv_policy::take_ownership));
   }
   return parts;
 }

@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "channel/parts.hpp"
 #include "channel/stream.hpp"
 #include "shm/pipe_blocks.hpp"
 
@@ -88,9 +89,8 @@ class PackedMessage {
   void is_sent() noexcept { number_.reset(); }
 
  private:
-  struct Part;
   bool keep(PyObject* data);  // steals it
-  bool ship(std::span<const Part> parts, PipeEnd& end);
+  bool ship(std::span<const channel::Part> parts, PipeEnd& end);
   bool ship_if_large(PipeEnd& end);
   bool pack_parts(PyObject* object, PipeEnd& end);
   void ship_as_one(base::BytesView bytes, PipeEnd& end);

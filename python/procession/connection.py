@@ -13,7 +13,7 @@ import sys
 from multiprocessing import connection as _standard
 from multiprocessing.connection import Client, Listener, wait
 
-from . import _engine, _install, reduction
+from . import _engine, _install, out_of_band, reduction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,8 +113,6 @@ _redeem = _engine.redeem
 
 
 def _dumps_apart(obj: Any) -> tuple[bytes, list[Any]]:
-    from . import out_of_band
-
     try:
         return out_of_band.dumps(obj)
     except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 
 from . import reduction
 
@@ -72,6 +71,8 @@ def dumps(value: object) -> tuple[bytes, list[Any]]:
 
 def in_band(data: Buffer, buffers: Sequence[Buffer]) -> bytes:
     """Give the pickle that has the buffers in it, as if there were no way beside."""
+    import pickletools
+
     rest = iter(buffers)
     data = bytes(data)
     parts: list[bytes | memoryview] = []

@@ -20,7 +20,7 @@ TaskFunction::~TaskFunction() = default;
 
 // Where a thread writes its tasks. A serialize() that itself submits gets another one.
 struct TaskDraft::Desk {
-  Desk() { out.state().task = &writer; }
+  Desk() { out.state().be_for_task(writer); }
 
   static Desk& of_this_thread() {
     thread_local Desk desk;

@@ -22,7 +22,7 @@ void Outgoing::write(const void* data, std::size_t size) {
 }
 
 void Outgoing::descriptor(int fd) {
-  if (state_->task) {
+  if (!state_->takes_descriptors) {
     throw std::invalid_argument(
         "a connection can't travel with a task of a pool: give it to the workers by their "
         "initializer, or to a Process");
@@ -40,12 +40,12 @@ void Outgoing::function(AnyFunction address) {
   write(record.data(), record.size());
 }
 
-void Incoming::State::show(base::BytesView payload, std::span<const base::BytesView> blocks) {
+void Incoming::State::show(base::BytesView payload, std::span<const base::BytesView> contents) {
   next_piece = 0;
   pieces.clear();
   rest = payload;
-  if (blocks.empty()) return;
-  api::cut(payload, blocks, pieces);
+  if (contents.empty()) return;
+  api::cut(payload, contents, pieces);
   rest = pieces[next_piece++];
 }
 

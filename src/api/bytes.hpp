@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "api/session_blocks.hpp"
 #include "api/task_bytes.hpp"
 #include "channel/message.hpp"
 #include "channel/payload.hpp"
@@ -15,9 +16,16 @@
 namespace procession::detail {
 
 struct Outgoing::State {
+  void be_for_task(api::TaskWriter& of_task) noexcept {
+    task = &of_task;
+    takes_descriptors = false;
+  }
+
   channel::PayloadWriter writer;
   std::vector<int> fds;             // borrowed
-  api::TaskWriter* task = nullptr;  // if set, it goes there instead: no descriptors
+  api::TaskWriter* task = nullptr;  // if set, it goes there instead
+  bool takes_descriptors = true;
+  std::unique_ptr<api::TaskWriter> own_task;  // of a message through a connection
   // What of the session's memory travels is to be there when it arrives. If set, the owner of this
   // sees to that as long as it lasts; else it stays until the session ends.
   std::vector<std::shared_ptr<const void>>* held = nullptr;
@@ -31,7 +39,7 @@ struct Incoming::State {
   State() = default;
 
   // Has it read these, in pieces as api::cut makes them; valid as long as they are.
-  void show(base::BytesView payload, std::span<const base::BytesView> blocks);
+  void show(base::BytesView payload, std::span<const base::BytesView> contents);
 
   // The next `size` bytes, which were written in one piece.
   base::BytesView take(std::uint64_t size);
@@ -44,6 +52,7 @@ struct Incoming::State {
   std::size_t next_piece = 0;
   std::vector<os::Fd> fds;
   std::size_t next_fd = 0;
+  api::HeldBlocks blocks;  // that pieces are in
 };
 
 }  // namespace procession::detail

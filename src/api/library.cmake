@@ -7,7 +7,7 @@ procession_find_headers()
 procession_room(api
   api/any_pool.cpp api/bytes.cpp api/connection.cpp api/context.cpp api/entry.cpp api/failure.cpp
   api/family.cpp api/future_state.cpp api/gathering.cpp api/pool_core.cpp api/pool_manager.cpp
-  api/pool_worker.cpp api/process.cpp api/process_state.cpp api/queue.cpp api/role_record.cpp
+  api/pool_worker.cpp api/process.cpp api/process_state.cpp api/queue.cpp api/role_record.cpp api/session_blocks.cpp
   api/shared.cpp api/shared_memory.cpp api/standard_exceptions.cpp api/start.cpp api/synchronize.cpp
   api/task_bytes.cpp)
 target_link_libraries(procession_api PRIVATE procession_headers)

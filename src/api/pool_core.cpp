@@ -111,7 +111,7 @@ pool::FunctionId PoolCore::id_of(const TaskName& name,
     detail::Outgoing out;
     TaskWriter writer;
     writer.begin(*this);
-    out.state().task = &writer;
+    out.state().be_for_task(writer);
     out.function(reinterpret_cast<detail::AnyFunction>(name.load));
     write_once(out, target);
     std::string shown = setup_.trace.empty() ? std::string() : readable(name);

@@ -33,7 +33,7 @@ class PoolWorker final : public BlockSource {
                 std::move(fds.at(3))),
         in_(std::make_unique<detail::Incoming::State>()) {
     writer_.begin(*this);
-    out_.state().task = &writer_;
+    out_.state().be_for_task(writer_);
   }
 
   // `initialize` is the initializer, or does nothing.

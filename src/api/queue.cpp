@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/bytes.hpp"
+#include "api/session_blocks.hpp"
 #include "api/shared.hpp"
 #include "shm/message_queue.hpp"
 
@@ -20,19 +21,6 @@ enum Form : std::uint32_t {
   kWritten = 2,    // what was written to an Outgoing, in the manner of api/task_bytes
   kInBlock = 256,  // the payload is the first block
 };
-
-class Source final : public api::BlockSource {
- public:
-  shm::Block put(base::BytesView bytes) override {
-    shm::Commons& commons = shm::Commons::instance();
-    shm::Block block = commons.allocate(bytes.size());
-    shm::copy(commons.bytes(block), bytes);
-    return block;
-  }
-  void drop(shm::Block block) noexcept override { shm::Commons::instance().release(block.offset); }
-};
-
-Source source;
 
 // What each thread has one of. A serialize() that itself puts or gets takes another one.
 template <class Desk>
@@ -102,7 +90,7 @@ template struct Travel<QueueState>;
 // --- drafts
 
 struct MessageDraft::Desk {
-  Desk() { out.state().task = &writer; }
+  Desk() { out.state().be_for_task(writer); }
 
   Outgoing out;
   api::TaskWriter writer;
@@ -110,7 +98,9 @@ struct MessageDraft::Desk {
   bool only_once = false;
 };
 
-MessageDraft::MessageDraft() : desk_(take_desk<Desk>()) { desk_->writer.begin(source); }
+MessageDraft::MessageDraft() : desk_(take_desk<Desk>()) {
+  desk_->writer.begin(api::session_blocks());
+}
 
 MessageDraft::~MessageDraft() {
   desk_->writer.clear();
@@ -125,8 +115,7 @@ struct Arrival::Desk {
   static constexpr std::size_t kKept = 64 << 10;
 
   void clear() noexcept {
-    for (shm::Block block : message.blocks) source.drop(block);
-    message.blocks.clear();
+    api::HeldBlocks received(std::exchange(message.blocks, {}));
     if (message.payload.capacity() > kKept) message.payload = {};
   }
 
@@ -175,28 +164,18 @@ bool AnyQueue::get_bytes(void* data, std::size_t size, Seconds timeout) const {
 bool AnyQueue::put(MessageDraft& draft, Seconds timeout) const {
   api::TaskWriter& writer = draft.desk_->writer;
   base::BytesView payload = writer.payload();
-  std::vector<shm::Block> blocks = writer.take_blocks();
+  api::HeldBlocks blocks(writer.take_blocks());
   std::uint32_t form = kWritten;
-  bool was_put = false;
-  try {
-    if (payload.size() > shm::MessageQueue::kMostInline) {
-      form |= kInBlock;
-      blocks.insert(blocks.begin(), shm::Block());
-      blocks.front() =
-          api::with_api_errors("can't put into a queue", [&] { return source.put(payload); });
-      payload = {};
-    }
-    if (blocks.size() > shm::MessageQueue::kMostBlocks) {
-      throw std::length_error("a message of more than 65536 large parts");
-    }
-    was_put = state().put(form, payload, blocks, timeout);
-  } catch (...) {
-    for (shm::Block block : blocks) source.drop(block);
-    throw;
+  if (payload.size() > shm::MessageQueue::kMostInline) {
+    form |= kInBlock;
+    api::with_api_errors("can't put into a queue", [&] { blocks.put_first(payload); });
+    payload = {};
   }
-  if (!was_put) {
-    for (shm::Block block : blocks) source.drop(block);
+  if (blocks.get().size() > shm::MessageQueue::kMostBlocks) {
+    throw std::length_error("a message of more than 65536 large parts");
   }
+  bool was_put = state().put(form, payload, blocks.get(), timeout);
+  if (was_put) blocks.are_handed_over();
   return was_put;
 }
 

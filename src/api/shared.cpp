@@ -35,10 +35,9 @@ void AnyShared::make_all() {
   }
 }
 
-void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing) {
+void send(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell) {
   shm::CellName name;
-  if (thing) {
-    const std::shared_ptr<shm::Cell>& cell = thing->cell();
+  if (cell) {
     name = cell->name();
     if (out.state().held) {
       out.state().held->push_back(cell);
@@ -49,6 +48,10 @@ void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing) {
   out.write(&name.session, sizeof name.session);
   out.write(&name.offset, sizeof name.offset);
   out.write(&name.generation, sizeof name.generation);
+}
+
+void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing) {
+  send(out, thing ? thing->cell() : std::shared_ptr<shm::Cell>());
 }
 
 std::optional<shm::CellName> receive(detail::Incoming& in) {

@@ -94,7 +94,8 @@ class Shared : public AnyShared {
   std::function<void(Slot&)> make_;
 };
 
-void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing);  // null is "none"
+void send(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell);   // null is "none"
+void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing);  // the same
 std::optional<shm::CellName> receive(detail::Incoming& in);
 
 }  // namespace procession::api

@@ -485,7 +485,7 @@ Arena::Usage Arena::usage() const {
 void copy(std::span<std::byte> to, std::span<const std::byte> from) {
   PROCESSION_CHECK(to.size() >= from.size());
 #if defined(__SSE2__)
-  constexpr std::size_t kLarge = std::size_t{1} << 20;
+  constexpr std::size_t kLarge = std::size_t{64} << 10;
   constexpr std::size_t kLine = 64;
   if (from.size() >= kLarge) {
     std::size_t head = -reinterpret_cast<std::uintptr_t>(to.data()) % kLine;

@@ -195,8 +195,9 @@ class Arena {
   std::set<std::pair<std::uint64_t, std::uint64_t>> by_count_;
 };
 
-// Copies `from` to the beginning of `to`, which is as long or longer. From 1 MiB on it goes past the
-// caches, which it would only clear of what is needed sooner.
+// Copies `from` to the beginning of `to`, which is as long or longer. From 64 KiB on it goes past the
+// caches: to take it from another CPU's costs a reader more than to take it from memory (of 64 KiB, there
+// and back, 100 us against 21).
 void copy(std::span<std::byte> to, std::span<const std::byte> from);
 
 }  // namespace procession::shm

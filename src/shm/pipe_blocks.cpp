@@ -66,23 +66,36 @@ bool PipeBlocks::has_reader(int end, std::uint32_t what) const noexcept {
   return (lane(1 - end).readers.load(std::memory_order_relaxed) & what) != 0;
 }
 
-std::optional<std::uint64_t> PipeBlocks::hand_over(int end, Block block) {
+std::vector<std::uint64_t> PipeBlocks::hand_over(int end, std::span<const Block> blocks) {
   Commons& commons = cell_->commons();
   os::RobustLock lock(cell_->header().mutex);
   if (lock.owner_died) repair();
   std::array<Slot, kMost>& slots = lane(end).slots;
   std::uint64_t bytes = 0;
-  for (const Slot& slot : slots) bytes += slot.offset ? slot.size : 0;
-  auto* free = std::ranges::find(slots, std::uint64_t{0}, &Slot::offset);
-  if (free == slots.end() || (bytes > 0 && bytes + block.size > kMostBytes)) return {};
-  free->size = block.size;
-  free->mover = commons.ticket();
+  std::size_t free = 0;
+  for (const Slot& slot : slots) {
+    bytes += slot.offset ? slot.size : 0;
+    free += slot.offset ? 0 : 1;
+  }
+  std::uint64_t more = 0;
+  for (Block block : blocks) more += block.size;
+  if (free < blocks.size() || (bytes > 0 && bytes + more > kMostBytes)) return {};
+  std::vector<std::uint64_t> numbers;
+  numbers.reserve(blocks.size());
+  for (std::size_t at = 0; numbers.size() < blocks.size(); ++at) {
+    Slot& slot = slots[at];
+    if (slot.offset) continue;
+    Block block = blocks[numbers.size()];
+    slot.size = block.size;
+    slot.mover = commons.ticket();
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    slot.offset = block.offset;
+    commons.hand_over(block, Commons::kSession);
+    numbers.push_back(block.offset | at);
+  }
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  free->offset = block.offset;
-  commons.hand_over(block, Commons::kSession);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  free->mover = 0;
-  return block.offset | static_cast<std::uint64_t>(free - slots.begin());
+  for (Slot& slot : slots) slot.mover = 0;  // all at once: a part of a message is of no use
+  return numbers;
 }
 
 void PipeBlocks::take_back(int end, std::uint64_t number) noexcept {

@@ -8,7 +8,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <span>
+#include <vector>
 
 #include "shm/commons.hpp"
 
@@ -33,9 +34,9 @@ class PipeBlocks {
   void announce_reader(int end, std::uint32_t what) noexcept;
   bool has_reader(int end, std::uint32_t what) const noexcept;
 
-  // From that end. The block, which this process holds, is the session's then; its number is to be sent.
-  // Nothing, and all is as it was, if too much is on its way.
-  std::optional<std::uint64_t> hand_over(int end, Block block);
+  // From that end. The blocks, which this process holds, are the session's then; their numbers are to be
+  // sent. None, and all is as it was, if too much is on its way.
+  std::vector<std::uint64_t> hand_over(int end, std::span<const Block> blocks);
 
   // The number won't be sent: the block is released.
   void take_back(int end, std::uint64_t number) noexcept;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
 #include <thread>
 
 #include "every_method.hpp"
+#include "shm/commons.hpp"
 
 namespace procession::tests {
 namespace {
@@ -114,6 +116,90 @@ TEST_P(Connections, LargeValues) {
   for (std::size_t size : {0, 16'000, 17'000, 70'000, 10'000'000}) {
     EXPECT_EQ(ask<std::string>(context(), send_large, size), std::string(size, 'z'));
   }
+}
+
+struct Album {
+  std::vector<std::vector<int>> pictures;
+  std::map<int, std::string> captions;
+  std::string title;
+
+  bool operator==(const Album&) const = default;
+};
+
+// Of so many pictures and captions that are large each, or together.
+Album album(int pictures, int captions) {
+  Album made{{}, {}, std::string(80'000, 't')};
+  for (int i = 0; i < pictures; ++i) made.pictures.emplace_back(30'000, i);
+  for (int i = 0; i < captions; ++i) made.captions[i] = "caption " + std::to_string(i);
+  return made;
+}
+
+void answer_albums(mp::Connection<Album> link) {
+  while (true) {
+    Album received = link.recv();
+    if (received.title.empty()) return;
+    link.send(received);
+  }
+}
+
+TEST_P(Connections, ValuesOfLargeParts) {
+  shm::Commons::Usage before = shm::Commons::instance().usage();
+  {
+    auto [ours, theirs] = context().Pipe<Album>();
+    mp::Process process = context().Process(answer_albums, std::move(theirs));
+    process.start();
+    for (auto [pictures, captions] : {std::pair(0, 0), {3, 3}, {5, 20'000}, {20, 20'000}}) {
+      Album sent = album(pictures, captions);
+      for (int i = 0; i < 2; ++i) {
+        ours.send(sent);
+        EXPECT_TRUE(ours.recv() == sent);
+      }
+    }
+    ours.send({});
+    process.join();
+  }
+  EXPECT_EQ(shm::Commons::instance().usage().arena.in_use, before.arena.in_use);
+}
+
+TEST_P(Connections, ManyLargeValuesAheadOfTheReceiver) {
+  auto [ours, theirs] = mp::Pipe<std::string>();
+  for (char c = 'a'; c <= 'z'; ++c) ours.send(std::string(300'000, c));
+  for (char c = 'a'; c <= 'z'; ++c) EXPECT_EQ(theirs.recv(), std::string(300'000, c));
+}
+
+TEST_P(Connections, WhatIsNotReceivedIsNotLeft) {
+  shm::Commons::Usage before = shm::Commons::instance().usage();
+  {
+    auto [ours, theirs] = mp::Pipe<std::string>();
+    ours.send(std::string(300'000, 'x'));
+    theirs.close();
+    try {
+      ours.send(std::string(300'000, 'x'));
+      ADD_FAILURE() << "nobody can receive it";
+    } catch (const mp::OsError& error) {
+      EXPECT_EQ(error.code(), std::errc::broken_pipe);
+    }
+  }
+  EXPECT_EQ(shm::Commons::instance().usage().arena.in_use, before.arena.in_use);
+}
+
+void receive_until_killed(mp::Connection<std::string> link) {
+  while (true) link.send(link.recv());
+}
+
+TEST_P(Connections, OneWhoIsKilledLeavesNothing) {
+  shm::Commons::Usage before = shm::Commons::instance().usage();
+  for (int round = 0; round < 5; ++round) {
+    auto [ours, theirs] = mp::Pipe<std::string>();
+    mp::Process process = context().Process(receive_until_killed, std::move(theirs));
+    process.start();
+    for (int i = 0; i < 3 + round; ++i) ours.send(std::string(200'000, 'x'));
+    EXPECT_EQ(ours.recv().size(), 200'000U);
+    process.kill();
+    process.join();
+    EXPECT_EQ(process.exitcode(), -9);
+  }
+  EXPECT_EQ(shm::Commons::instance().usage().arena.in_use, before.arena.in_use);
 }
 
 TEST_P(Connections, PollWaitsNoLongerThanForAValue) {

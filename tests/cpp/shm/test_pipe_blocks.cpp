@@ -23,11 +23,17 @@ Block filled(std::size_t size, int value) {
   return block;
 }
 
+std::optional<std::uint64_t> hand_over(PipeBlocks& pipe, int end, Block block) {
+  std::vector<std::uint64_t> numbers = pipe.hand_over(end, {&block, 1});
+  EXPECT_LE(numbers.size(), 1U);
+  return numbers.empty() ? std::nullopt : std::optional(numbers[0]);
+}
+
 TEST_F(PipesBlocks, ABlockComesOutAtTheOtherEnd) {
   PipeBlocks pipe;
   for (int end : {0, 1}) {
     Block block = filled(100'000, 'a' + end);
-    auto number = pipe.hand_over(end, block);
+    auto number = hand_over(pipe, end, block);
     ASSERT_TRUE(number);
     EXPECT_THROW(pipe.take(1 - end, *number), std::runtime_error);
     pid_t child = in_child([&] {
@@ -56,28 +62,45 @@ TEST_F(PipesBlocks, SoManyOrSoLargeAreOnTheirWay) {
   PipeBlocks pipe;
   std::vector<std::uint64_t> numbers;
   for (int i = 0; i < PipeBlocks::kMost; ++i) {
-    auto number = pipe.hand_over(0, filled(1000, i));
+    auto number = hand_over(pipe, 0, filled(1000, i));
     ASSERT_TRUE(number);
     numbers.push_back(*number);
   }
   Block refused = filled(1000, 1);
-  EXPECT_FALSE(pipe.hand_over(0, refused));
+  EXPECT_FALSE(hand_over(pipe, 0, refused));
   commons().release(refused.offset);
-  EXPECT_TRUE(pipe.hand_over(1, filled(1000, 1))) << "the other way is free";
+  EXPECT_TRUE(hand_over(pipe, 1, filled(1000, 1))) << "the other way is free";
   for (std::uint64_t number : numbers) commons().release(pipe.take(0, number).offset);
 
-  auto large = pipe.hand_over(0, commons().allocate(PipeBlocks::kMostBytes + 1));
+  auto large = hand_over(pipe, 0, commons().allocate(PipeBlocks::kMostBytes + 1));
   ASSERT_TRUE(large) << "one of any size";
   Block second = commons().allocate(1000);
-  EXPECT_FALSE(pipe.hand_over(0, second));
+  EXPECT_FALSE(hand_over(pipe, 0, second));
   pipe.take_back(0, *large);
-  EXPECT_TRUE(pipe.hand_over(0, second));
+  EXPECT_TRUE(hand_over(pipe, 0, second));
+}
+
+TEST_F(PipesBlocks, AllOrNone) {
+  PipeBlocks pipe;
+  std::vector<Block> blocks;
+  for (int i = 0; i < PipeBlocks::kMost; ++i) blocks.push_back(filled(1000, i));
+  ASSERT_TRUE(hand_over(pipe, 0, filled(1000, 9)));
+  EXPECT_TRUE(pipe.hand_over(0, blocks).empty());
+  commons().release(blocks.back().offset);
+  blocks.pop_back();
+  std::vector<std::uint64_t> numbers = pipe.hand_over(0, blocks);
+  ASSERT_EQ(numbers.size(), blocks.size());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    Block taken = pipe.take(0, numbers[i]);
+    EXPECT_EQ(taken, blocks[i]);
+    commons().release(taken.offset);
+  }
 }
 
 TEST_F(PipesBlocks, WhatIsTakenBackIsReleased) {
   std::uint64_t before = in_use();
   PipeBlocks pipe;
-  auto number = pipe.hand_over(0, filled(100'000, 1));
+  auto number = hand_over(pipe, 0, filled(100'000, 1));
   ASSERT_TRUE(number);
   pipe.take_back(0, *number);
   pipe.take_back(0, *number);
@@ -89,7 +112,7 @@ TEST_F(PipesBlocks, WhatWasNeverReceivedGoesWithThePipe) {
   {
     PipeBlocks pipe;
     pid_t child = in_child([&] {
-      for (int end : {0, 1}) pipe.hand_over(end, filled(100'000, 1));
+      for (int end : {0, 1}) hand_over(pipe, end, filled(100'000, 1));
     });
     EXPECT_EQ(wait_for(child), 0);
     EXPECT_GT(in_use(), before) << "it outlives its sender";
@@ -99,7 +122,7 @@ TEST_F(PipesBlocks, WhatWasNeverReceivedGoesWithThePipe) {
 
 TEST_F(PipesBlocks, NumbersFromAnywhereAreRefused) {
   PipeBlocks pipe;
-  ASSERT_TRUE(pipe.hand_over(0, filled(1000, 1)));
+  ASSERT_TRUE(hand_over(pipe, 0, filled(1000, 1)));
   std::mt19937_64 random(3);
   for (std::uint64_t number : {std::uint64_t{0}, std::uint64_t{5}, ~std::uint64_t{0}}) {
     EXPECT_THROW(pipe.take(0, number), std::runtime_error);
@@ -120,7 +143,7 @@ TEST_F(PipesBlocks, KillsOnAnyLine) {
       pid_t child = in_child([&] {
         for (int end = 0;; end = 1 - end) {
           Block block = commons().allocate(20'000);
-          auto number = pipe.hand_over(end, block);
+          auto number = hand_over(pipe, end, block);
           commons().release(number ? pipe.take(end, *number).offset : block.offset);
           ++*rounds;
         }
@@ -129,7 +152,7 @@ TEST_F(PipesBlocks, KillsOnAnyLine) {
       std::this_thread::sleep_for(std::chrono::microseconds(random() % 300));
       kill_and_wait(child);
       for (int end : {0, 1}) {
-        auto number = pipe.hand_over(end, filled(1000, 1));
+        auto number = hand_over(pipe, end, filled(1000, 1));
         ASSERT_TRUE(number);
         commons().release(pipe.take(end, *number).offset);
       }
