@@ -259,9 +259,14 @@ PyObject* share_blocks(PyObject* self, PyObject* other) {
 PyObject* find_blocks(PyObject* self, PyObject* args) {
   PyObject* name = nullptr;
   int end = 0;
-  if (!PyArg_ParseTuple(args, "O!i:_find_blocks", &PyTuple_Type, &name, &end)) return nullptr;
+  int arrives = 0;
+  if (!PyArg_ParseTuple(args, "O!ip:_find_blocks", &PyTuple_Type, &name, &end, &arrives)) {
+    return nullptr;
+  }
   try {
-    connection_of(self).pipe = PipeEnd(cell_name(nb::borrow<nb::tuple>(name)), end);
+    PipeEnd& pipe = connection_of(self).pipe;
+    pipe = PipeEnd(cell_name(nb::borrow<nb::tuple>(name)), end);
+    if (arrives) pipe.arrive();
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_ValueError, error.what());
     return nullptr;
@@ -372,7 +377,9 @@ PyMethodDef methods[] = {
     {"_share_blocks", &share_blocks, METH_O,
      "Have large messages between this one and another, the ends of a new pipe, go by blocks."},
     {"_find_blocks", &find_blocks, METH_VARARGS,
-     "The same for one end, made of what `_blocks` told of it: the name, and which end it is."},
+     "The same for one end, made of what `_blocks` told of it: the name, which end it is, and "
+     "whether\n"
+     "the name is one that was kept until it is found."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef attributes[] = {
@@ -430,8 +437,8 @@ void bind_connection(nb::module_& module) {
   nb::class_<shm::PipeBlocks>(module, "PipeBlocks", "Large messages on their way beside a pipe.")
       .def_prop_ro("name", [](shm::PipeBlocks& self) { return to_python(self.cell()->name()); })
       .def(
-          "keep", [](shm::PipeBlocks& self) { self.cell()->keep(); },
-          "Have it stay until the session ends, since its name is on its way to somebody.");
+          "keep_until_found", [](shm::PipeBlocks& self) { self.cell()->keep_until_found(); },
+          "Have it stay until its name, which is on its way to somebody, has arrived there.");
   module.def(
       "pipe", [](bool duplex) { return pair(duplex ? os::socket_pair() : os::pipe_pair()); },
       nb::arg("duplex"), "Two connected descriptors; of a simplex pipe the first one reads.");

@@ -161,7 +161,8 @@ channel::Step step(Connection& connection, Reads reads, Py_ssize_t longest) {
 
 // Of a message that has come in the stream.
 bool complete(Connection& connection, Reads reads, Py_ssize_t longest, Message& message) {
-  if (!redeem(message) || (reads == Reads::kBytes && !flatten(message))) return false;
+  if (!redeem(message, connection.pipe) || (reads == Reads::kBytes && !flatten(message)))
+    return false;
   if (longest < 0 || message.size <= longest) return true;
   message = {};
   bad_message_length(connection);

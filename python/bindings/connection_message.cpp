@@ -50,14 +50,16 @@ class OwnBlock {
 // --- the way
 
 shm::PipeBlocks* PipeEnd::blocks() {
-  if (!blocks_ && name_) {
-    try {
-      blocks_ = std::make_shared<shm::PipeBlocks>(*name_);
-    } catch (const std::exception&) {  // of another session, or there is no memory: no blocks then
-    }
-    name_.reset();
-  }
+  if (!blocks_ && name_) find(false);
   return blocks_.get();
+}
+
+void PipeEnd::find(bool arrives) {
+  try {
+    blocks_ = std::make_shared<shm::PipeBlocks>(*name_, arrives);
+  } catch (const std::exception&) {  // of another session, or there is no memory: no blocks then
+  }
+  name_.reset();
 }
 
 void PipeEnd::announce_reader(Reads what) {
@@ -239,26 +241,34 @@ std::vector<nb::object> parts_of(shm::Block block) {
   return parts;
 }
 
-bool redeem(const Claimed& claimed, Message& message) {
+void set_lost(const std::exception& error) {
+  PyErr_Format(PyExc_OSError, "a message is lost that was to be in the session's memory: %s",
+               error.what());
+}
+
+bool redeem(const Claimed& claimed, shm::PipeBlocks& blocks, Message& message) {
   try {
-    shm::PipeBlocks blocks({claimed.session, claimed.cell, claimed.generation});
     if (claimed.end > 1) throw std::runtime_error("a pipe has two ends");
     message.bytes = {};
     message.parts = parts_of(blocks.take(static_cast<int>(claimed.end), claimed.number));
     message.size = static_cast<Py_ssize_t>(content(message).size());
     return true;
   } catch (const std::exception& error) {
-    PyErr_Format(PyExc_OSError, "a message is lost that was to be in the session's memory: %s",
-                 error.what());
+    set_lost(error);
     return false;
   }
 }
 
 }  // namespace
 
-bool redeem(Message& message) {
+bool redeem(Message& message, PipeEnd& end) {
   std::optional<Claimed> claimed = Claim::read(content(message));
-  return !claimed || redeem(*claimed, message);
+  shm::PipeBlocks* blocks = claimed ? end.blocks() : nullptr;
+  if (!blocks) return true;  // not ours to redeem: an object yet, if it is unpickled
+  shm::CellName own = blocks->cell()->name();
+  bool is_own = claimed->session == own.session && claimed->cell == own.offset &&
+                claimed->generation == own.generation;
+  return !is_own || redeem(*claimed, *blocks, message);
 }
 
 PyObject* redeemed(PyObject* bytes) {
@@ -269,7 +279,14 @@ PyObject* redeemed(PyObject* bytes) {
   }
   std::memcpy(&claimed, bytes_of(bytes).data(), sizeof claimed);
   Message message;
-  return redeem(claimed, message) ? unpickled(std::move(message)) : nullptr;
+  try {
+    shm::PipeBlocks blocks({claimed.session, claimed.cell, claimed.generation});
+    if (!redeem(claimed, blocks, message)) return nullptr;
+  } catch (const std::exception& error) {
+    set_lost(error);
+    return nullptr;
+  }
+  return unpickled(std::move(message));
 }
 
 base::BytesView content(const Message& message) {

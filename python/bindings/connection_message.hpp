@@ -54,6 +54,7 @@ class PipeEnd {
   PipeEnd(const shm::CellName& name, int end) : end_(end), name_(name) {}
 
   int end() const noexcept { return end_; }
+  void arrive() { find(true); }  // see Cell::keep_until_found
   bool is_known() const noexcept { return blocks_ || name_; }
   shm::PipeBlocks* blocks();  // null if there are none
   const std::shared_ptr<shm::PipeBlocks>& shared() const noexcept { return blocks_; }
@@ -64,6 +65,8 @@ class PipeEnd {
   shm::PipeBlocks* open_way(Reads what);
 
  private:
+  void find(bool arrives);
+
   int end_ = 0;
   std::uint32_t announced_ = 0;
   std::optional<shm::CellName> name_;
@@ -112,8 +115,9 @@ struct Message {
   bool has_slack() const { return PyBytes_GET_SIZE(bytes.ptr()) != size; }
 };
 
-// If it is a claim: makes it the message that the claim is to. False if that can't be.
-bool redeem(Message& message);
+// If it is a claim to a block of that pipe: makes it the message that the claim is to. False if that can't
+// be.
+bool redeem(Message& message, PipeEnd& end);
 // The object that belongs to a claim's inner part. A new reference, or null.
 PyObject* redeemed(PyObject* bytes);
 

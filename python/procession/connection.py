@@ -120,7 +120,7 @@ def _dumps_apart(obj: Any) -> tuple[bytes, list[Any]]:
 
 
 def rebuild_connection(
-    df: Any, readable: bool, writable: bool, blocks: tuple[Any, int] | None = None
+    df: Any, readable: bool, writable: bool, blocks: tuple[Any, int, bool] | None = None
 ) -> Connection:
     """Make a connection of what `reduce_connection` gave, in the process that received it."""
     connection = Connection(df.detach(), readable, writable)
@@ -137,8 +137,10 @@ def reduce_connection(conn: Connection) -> tuple[Any, ...]:
     if conn._blocks is None:
         return rebuild_connection, (df, conn.readable, conn.writable)
     blocks, end = conn._blocks
-    reduction.hold_for_travel(blocks)
-    return rebuild_connection, (df, conn.readable, conn.writable, (blocks.name, end))
+    is_held = reduction.try_hold_for_start(blocks)
+    if not is_held:
+        blocks.keep_until_found()  # a descriptor on its way is received once
+    return rebuild_connection, (df, conn.readable, conn.writable, (blocks.name, end, not is_held))
 
 
 reduction.register(Connection, reduce_connection)

@@ -205,12 +205,17 @@ class spawning:  # noqa: N801
 
 def hold_for_travel(shared: Any) -> None:
     """Have an object that is being pickled be there when it arrives."""
+    if not try_hold_for_start(shared):
+        shared.keep()
+
+
+def try_hold_for_start(shared: Any) -> bool:
+    """The same, if it is pickled for a process that is being started, which ends the hold."""
     popen: Any = _context.get_spawning_popen()
     hold = getattr(popen, "hold", None)
-    if hold is None:
-        shared.keep()
-    else:
+    if hold is not None:
         hold(shared)
+    return hold is not None
 
 
 def dump_process(

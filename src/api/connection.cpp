@@ -69,8 +69,12 @@ struct PipeState {
   // std::runtime_error if it is there no more. No lock: a fork might take a copy of one that is held.
   shm::PipeBlocks& engine() {
     if (made) return *made;
-    if (shm::PipeBlocks* known = found.load(std::memory_order_acquire)) return *known;
-    auto here = std::make_unique<shm::PipeBlocks>(name);
+    shm::PipeBlocks* known = found.load(std::memory_order_acquire);
+    return known ? *known : find(false);
+  }
+
+  shm::PipeBlocks& find(bool arrives) {
+    auto here = std::make_unique<shm::PipeBlocks>(name, arrives);
     shm::PipeBlocks* expected = nullptr;
     return found.compare_exchange_strong(expected, here.get()) ? *here.release() : *expected;
   }
@@ -129,7 +133,8 @@ void Link::write(Outgoing& out) const {
   out.descriptor(fileno());
   for (bool flag : {readable_, writable_, pipe_ != nullptr}) out.write(&flag, sizeof flag);
   if (!pipe_) return;
-  api::send(out, pipe_->engine().cell());
+  bool arrives = api::send_once(out, pipe_->engine().cell());
+  out.write(&arrives, sizeof arrives);
   out.write(&pipe_->end, sizeof pipe_->end);
 }
 
@@ -140,9 +145,12 @@ Link Link::read(Incoming& in) {
   std::shared_ptr<PipeState> pipe;
   if (flags[2]) {
     std::optional<shm::CellName> name = api::receive(in);
+    bool arrives = false;
+    read_plain<bool>(in, &arrives, sizeof arrives);
     int end = 0;
     in.read(&end, sizeof end);
     if (name) pipe = std::make_shared<PipeState>(*name, end == 0 ? 0 : 1);
+    if (pipe && arrives) pipe->find(true);
   }
   return Link(fd.release(), flags[0], flags[1], std::move(pipe));
 }

@@ -35,23 +35,34 @@ void AnyShared::make_all() {
   }
 }
 
-void send(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell) {
-  shm::CellName name;
-  if (cell) {
-    name = cell->name();
-    if (out.state().held) {
-      out.state().held->push_back(cell);
-    } else {
-      cell->keep();
-    }
-  }
+namespace {
+
+void write_name(detail::Outgoing& out, const shm::CellName& name) {
   out.write(&name.session, sizeof name.session);
   out.write(&name.offset, sizeof name.offset);
   out.write(&name.generation, sizeof name.generation);
 }
 
+// Whether whoever sees the message through keeps the cell, too.
+bool is_held(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell) {
+  if (out.state().held) out.state().held->push_back(cell);
+  return out.state().held != nullptr;
+}
+
+}  // namespace
+
+bool send_once(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell) {
+  bool held = is_held(out, cell);
+  if (!held) cell->keep_until_found();
+  write_name(out, cell->name());
+  return !held;
+}
+
 void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing) {
-  send(out, thing ? thing->cell() : std::shared_ptr<shm::Cell>());
+  if (!thing) return write_name(out, {});
+  const std::shared_ptr<shm::Cell>& cell = thing->cell();
+  if (!is_held(out, cell)) cell->keep();
+  write_name(out, cell->name());
 }
 
 std::optional<shm::CellName> receive(detail::Incoming& in) {

@@ -94,8 +94,9 @@ class Shared : public AnyShared {
   std::function<void(Slot&)> make_;
 };
 
-void send(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell);   // null is "none"
-void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing);  // the same
+void send(detail::Outgoing& out, const std::shared_ptr<AnyShared>& thing);  // null is "none"
+// Of what can be received once. Whether it is kept until it is found (Cell::keep_until_found).
+bool send_once(detail::Outgoing& out, const std::shared_ptr<shm::Cell>& cell);
 std::optional<shm::CellName> receive(detail::Incoming& in);
 
 }  // namespace procession::api

@@ -366,7 +366,7 @@ std::shared_ptr<Cell> Commons::make_cell(CellKind kind, std::size_t size) {
   return made;
 }
 
-std::shared_ptr<Cell> Commons::find_cell(CellName name, CellKind kind) {
+std::shared_ptr<Cell> Commons::find_cell(CellName name, CellKind kind, bool arrives) {
   if (name.session != session_) {
     throw std::runtime_error(
         "a lock, queue or the like came from another session: it can only go to processes that its "
@@ -391,11 +391,14 @@ std::shared_ptr<Cell> Commons::find_cell(CellName name, CellKind kind) {
   }
   std::weak_ptr<Cell>& known = cells_[name.offset];
   found = known.lock();
-  if (found) return found;
   CellHeader& cell = cell_at(name.offset);
-  found = std::make_shared<Cell>(*this, cell, name.offset);
-  known = found;
-  cell.references[(mine & kPlaceMask) / 64].fetch_or(std::uint64_t{1} << mine % 64);
+  if (!found) {
+    found = std::make_shared<Cell>(*this, cell, name.offset);
+    known = found;
+    cell.references[(mine & kPlaceMask) / 64].fetch_or(std::uint64_t{1} << mine % 64);
+  }
+  bool was_travelling = cell.travelling != 0 && cell.travelling != CellHeader::kForEver;
+  if (arrives && was_travelling && --cell.travelling == 0) cell.references[0].fetch_and(~1ULL);
   return found;
 }
 
@@ -403,7 +406,20 @@ Cell::~Cell() { commons_.drop(*this); }
 
 CellName Cell::name() const noexcept { return {commons_.session_, offset_, header_.generation}; }
 
-void Cell::keep() noexcept { header_.references[0].fetch_or(1); }
+void Cell::keep() noexcept { commons_.keep(header_, CellHeader::kForEver); }
+
+void Cell::keep_until_found() noexcept { commons_.keep(header_, 1); }
+
+void Commons::keep(CellHeader& cell, std::uint32_t travelling) noexcept {
+  os::RobustLock cells(header().cells_mutex);
+  if (cells.owner_died) repair_cells();
+  if (cell.travelling < CellHeader::kForEver - travelling) {
+    cell.travelling += travelling;
+  } else {
+    cell.travelling = CellHeader::kForEver;
+  }
+  cell.references[0].fetch_or(1);
+}
 
 void Commons::drop(Cell& cell) {
   std::lock_guard lock(mutex_);

@@ -66,10 +66,12 @@ struct CellHeader {
   std::atomic<std::uint32_t> kind;
   std::uint32_t generation;  // of its place: no two objects have the same place and generation
   std::uint32_t units;
-  std::uint32_t unused;
-  os::RobustMutex mutex;  // for its kind's use
+  std::uint32_t travelling;  // names that are on their way, or kForEver, for which bit 0 is set
+  os::RobustMutex mutex;     // for its kind's use
   // A bit for each place that refers to it. Bit 0: it is there until the session ends.
   std::array<std::atomic<std::uint64_t>, kPlaces / 64> references;
+
+  static constexpr std::uint32_t kForEver = ~std::uint32_t{0};
 
   // What follows it, where its alignment wants it, and the bytes that it takes there at most.
   template <class Record>
@@ -113,6 +115,10 @@ class Cell {
 
   // From now on it is there until the session ends: its name is on its way to somebody.
   void keep() noexcept;
+
+  // The same, but until its name has been found as one that has arrived, as often as this is called: for
+  // names that are read once.
+  void keep_until_found() noexcept;
 
   // What this process knows of how it uses a lock, whichever of its objects are that lock.
   struct Hold {
@@ -165,7 +171,8 @@ class Commons {
 
   // The cell of that name. std::runtime_error, in words for people, if it is of another session or
   // nobody refers to it any more.
-  std::shared_ptr<Cell> find_cell(CellName name, CellKind kind);
+  // `arrives`: see Cell::keep_until_found.
+  std::shared_ptr<Cell> find_cell(CellName name, CellKind kind, bool arrives = false);
 
   // What is to be done when the last reference to a cell of a kind goes, with the arena in which it has
   // blocks. It may be done twice, if the process that does it is killed.
@@ -217,6 +224,7 @@ class Commons {
   void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
   bool has_died(Place& place);
+  void keep(CellHeader& cell, std::uint32_t travelling) noexcept;
   void drop(Cell& cell);
   void drop_reference(CellHeader& cell, std::uint64_t offset, std::uint32_t index);
   void free_cell(CellHeader& cell, std::uint64_t offset);

@@ -49,8 +49,8 @@ const bool PipeBlocks::kRegistered = (Commons::on_end(CellKind::kPipe, &end), tr
 PipeBlocks::PipeBlocks()
     : cell_(Commons::instance().make_cell(CellKind::kPipe, CellHeader::kRoomFor<Record>)) {}
 
-PipeBlocks::PipeBlocks(const CellName& name)
-    : cell_(Commons::instance().find_cell(name, CellKind::kPipe)) {}
+PipeBlocks::PipeBlocks(const CellName& name, bool arrives)
+    : cell_(Commons::instance().find_cell(name, CellKind::kPipe, arrives)) {}
 
 // Soon enough to know what the dead were at, before their places are freed.
 PipeBlocks::~PipeBlocks() {

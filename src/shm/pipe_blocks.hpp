@@ -22,7 +22,7 @@ class PipeBlocks {
   static constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
 
   PipeBlocks();  // of a new pipe. OsError (ENOMEM)
-  explicit PipeBlocks(const CellName& name);
+  explicit PipeBlocks(const CellName& name, bool arrives = false);  // see Cell::keep_until_found
   ~PipeBlocks();
   PipeBlocks(const PipeBlocks&) = delete;
   PipeBlocks& operator=(const PipeBlocks&) = delete;

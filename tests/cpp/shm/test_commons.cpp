@@ -109,6 +109,35 @@ TEST_F(Commonses, AKeptCellStays) {
   found->header().references[0].fetch_and(~std::uint64_t{1});  // for the sake of the other tests
 }
 
+TEST_F(Commonses, ACellIsKeptUntilEachOfItsNamesHasArrived) {
+  CellName name;
+  {
+    auto made = commons().make_cell(CellKind::kEvent, 8);
+    made->keep_until_found();
+    made->keep_until_found();
+    name = made->name();
+  }
+  for (int i = 0; i < 2; ++i) {
+    commons().find_cell(name, CellKind::kEvent);  // is no arrival
+    EXPECT_EQ(refusal_of(name, CellKind::kEvent), "");
+    commons().find_cell(name, CellKind::kEvent, true);
+  }
+  EXPECT_NE(refusal_of(name, CellKind::kEvent), "");
+}
+
+TEST_F(Commonses, AnArrivalEndsNoOtherStay) {
+  CellName name;
+  {
+    auto made = commons().make_cell(CellKind::kEvent, 8);
+    made->keep_until_found();
+    made->keep();
+    name = made->name();
+  }
+  for (int i = 0; i < 2; ++i) commons().find_cell(name, CellKind::kEvent, true);
+  auto found = commons().find_cell(name, CellKind::kEvent);
+  found->header().references[0].fetch_and(~std::uint64_t{1});  // for the sake of the other tests
+}
+
 // --- lives
 
 struct Life {

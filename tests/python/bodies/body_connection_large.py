@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import warnings
+from multiprocessing import resource_sharer
 
 from body import case, main, mp, raises, started
 
@@ -211,6 +212,39 @@ def arrays_are_views_of_what_came():
         del view
         other.turn("next")  # lets go of it as well
         assert in_use() == before
+
+
+def reply_to_all(requests):
+    """Answers over the connections that come through a queue."""
+    for connection in iter(requests.get, None):
+        connection.send(bytes(MB))
+        connection.close()
+
+
+@case(ours=True)
+def pipes_that_travel_leave_nothing():
+    from procession import _engine
+
+    def cells():
+        return _engine.commons_usage()[1]
+
+    requests = mp.Queue()
+    process = started(reply_to_all, requests)
+
+    def ask():
+        here, there = mp.Pipe(duplex=False)
+        with here, there:
+            requests.put(there)
+            assert here.recv() == bytes(MB)
+
+    ask()
+    before = cells()
+    for _ in range(10):
+        ask()
+    requests.put(None)
+    process.join()
+    resource_sharer.stop()
+    assert cells() <= before
 
 
 def churn(connection, seed):
