@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start + join of a no-op process: the standard library and procession, side by side in one run.
 
-Usage: python benchmarks/start_join.py [--rounds N]
+Usage: python benchmarks/start_join.py [--rounds N] [--pause-ms MS]
 
-Each engine runs in programs of its own, in turn, so that what one keeps ready costs the other
-nothing. Quoted is the median of all rounds; the first start of a program is quoted apart.
+With a pause before each start there is time for what is made ready for it; without one, two CPUs
+have none left for that. Each engine runs in programs of its own, in turn, so that what one keeps
+ready costs the other nothing. Quoted is the median of all rounds; a program's first start is apart.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ ENGINES = {
 }
 
 
-def run(engine: str, method: str) -> tuple[float, list[float]]:
+def run(engine: str, method: str, pause_ms: float) -> tuple[float, list[float]]:
     """One program; its first start and the later ones, in milliseconds."""
     prefix = ["-m", "procession"] if engine == "installed" else []
-    command = [sys.executable, *prefix, str(BODY), *ENGINES[engine], method, str(COUNTS[method])]
+    how = [*ENGINES[engine], method, str(COUNTS[method]), str(pause_ms)]
+    command = [sys.executable, *prefix, str(BODY), *how]
     answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return answer["first"] * 1e3, [second * 1e3 for second in answer["all"]]
 
@@ -38,7 +40,9 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--pause-ms", type=float, default=0)
+    options = parser.parse_args()
+    rounds = options.rounds
     print(
         f"Python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} CPUs, {rounds} rounds\n"
     )
@@ -49,7 +53,7 @@ def main() -> None:
         later: dict[str, list[float]] = {engine: [] for engine in ENGINES}
         for _ in range(rounds):
             for engine in ENGINES:
-                begin, rest = run(engine, method)
+                begin, rest = run(engine, method, options.pause_ms)
                 first[engine].append(begin)
                 later[engine] += rest
         base = statistics.median(later["multiprocessing"])

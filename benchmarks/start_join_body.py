@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start and join no-op processes, one after the other; print each one's seconds as JSON.
 
-Usage: start_join_body.py ENGINE METHOD COUNT. Run by start_join.py.
+Usage: start_join_body.py ENGINE METHOD COUNT PAUSE_MS. Run by start_join.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ def nothing() -> None:
 
 def main() -> None:
     """Measure."""
-    engine, method, count = sys.argv[1:]
+    engine, method, count, pause_ms = sys.argv[1:]
     context = importlib.import_module(engine).get_context(method)
     seconds = []
     for _ in range(WARM_UP + int(count)):
+        time.sleep(float(pause_ms) / 1000)
         begin = time.perf_counter()
         process = context.Process(target=nothing)
         process.start()
