@@ -287,7 +287,7 @@ bool send(Connection& connection, PackedMessage& packed) {
   bool is_sent = send_all(connection, message);
   // An interrupt in the middle: the stream goes on with the rest the next time.
   if (!is_sent && connection.end.fd >= 0) keep(connection, message);
-  if (is_sent || message.has_begun()) packed.is_sent();
+  if (is_sent || message.has_begun()) packed.mark_sent();
   return is_sent;
 }
 
@@ -303,7 +303,7 @@ Sent try_send(Connection& connection, PackedMessage& packed) {
   if (finished != Sent::kAll) return finished;
   channel::Outgoing message = packed.outgoing();
   Sent sent = step(connection, message);
-  if (message.has_begun()) packed.is_sent();
+  if (message.has_begun()) packed.mark_sent();
   if (sent != Sent::kNotAll || !message.has_begun()) return sent;
   return keep(connection, message) ? Sent::kAll : Sent::kFailed;
 }

@@ -28,6 +28,14 @@ base::BytesView bytes_of(PyObject* bytes) {
       std::span(PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))));
 }
 
+// Of what was looked for once, and may have been missing then: with an exception set.
+bool is_there(PyObject* attribute) {
+  if (!attribute && !PyErr_Occurred()) {
+    PyErr_SetString(PyExc_ImportError, "a module that connections need could not be imported");
+  }
+  return attribute != nullptr;
+}
+
 // A block that this process holds until it is said to be somebody else's.
 class OwnBlock {
  public:
@@ -171,14 +179,14 @@ namespace {
 // As one that knows of no way beside would have pickled it.
 PyObject* in_band(PyObject* pickle, PyObject* buffers) {
   static PyObject* const join = attribute("procession.out_of_band", "in_band");
-  return join ? PyObject_CallFunctionObjArgs(join, pickle, buffers, nullptr) : nullptr;
+  return is_there(join) ? PyObject_CallFunctionObjArgs(join, pickle, buffers, nullptr) : nullptr;
 }
 
 // As it goes in the stream.
 PyObject* pickled(PyObject* object, bool is_plain) {
   static PyObject* const plainly = attribute("_pickle", "dumps");
   static PyObject* const by_the_rule = attribute("procession.connection", "_dumps");
-  if (!plainly || !by_the_rule) return nullptr;
+  if (!is_there(plainly) || !is_there(by_the_rule)) return nullptr;
   return PyObject_CallOneArg(is_plain ? plainly : by_the_rule, object);
 }
 
@@ -205,7 +213,7 @@ bool PackedMessage::ship_if_large(PipeEnd& end) {
 
 bool PackedMessage::pack_parts(PyObject* object, PipeEnd& end) {
   static PyObject* const apart = attribute("procession.connection", "_dumps_apart");
-  nb::object both = nb::steal(apart ? PyObject_CallOneArg(apart, object) : nullptr);
+  nb::object both = nb::steal(is_there(apart) ? PyObject_CallOneArg(apart, object) : nullptr);
   if (!both.is_valid()) return false;
   PyObject* pickle = PyTuple_GetItem(both.ptr(), 0);
   PyObject* buffers = PyTuple_GetItem(both.ptr(), 1);
@@ -329,7 +337,7 @@ PyObject* unpickled_parts(PyObject* loads, const Message& message) {
 
 PyObject* unpickled(Message message) {
   static PyObject* const loads = attribute("_pickle", "loads");
-  if (!loads) return nullptr;
+  if (!is_there(loads)) return nullptr;
   if (!message.parts.empty()) return unpickled_parts(loads, message);
   if (!message.has_slack()) return PyObject_CallOneArg(loads, message.bytes.ptr());
   nb::object view = nb::steal(PyMemoryView_FromObject(message.bytes.ptr()));

@@ -89,7 +89,7 @@ class PackedMessage {
 
   channel::Outgoing outgoing() const noexcept { return channel::Outgoing(bytes_); }
   // It is on its way: the block is the receiver's.
-  void is_sent() noexcept { number_.reset(); }
+  void mark_sent() noexcept { number_.reset(); }
 
  private:
   bool keep(PyObject* data);  // steals it

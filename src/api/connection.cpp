@@ -198,6 +198,16 @@ struct Numbered {
   Numbers numbers;
 };
 
+// None if there is no room for them on their way, or nobody refers to the pipe any more.
+Numbers hand_over(PipeState& pipe, std::span<const shm::Block> blocks) {
+  if (blocks.empty()) return {};
+  try {
+    return pipe.engine().hand_over(pipe.end, blocks);
+  } catch (const std::runtime_error&) {
+    return {};
+  }
+}
+
 // What was written, as the message's payload: large parts in blocks, by number, if there is room for them on
 // their way; if so, returns the numbers.
 Numbers pack(Outgoing::State& state, PipeState& pipe) {
@@ -205,12 +215,7 @@ Numbers pack(Outgoing::State& state, PipeState& pipe) {
   api::HeldBlocks blocks(state.own_task->take_blocks());
   BlocksHead head{0, payload.size() > kMostInline};
   if (head.is_first) blocks.put_first(payload);
-  Numbers numbers;
-  try {
-    if (!blocks.get().empty()) numbers = pipe.engine().hand_over(pipe.end, blocks.get());
-  } catch (
-      const std::runtime_error&) {  // nobody refers to the pipe any more, which is about to show
-  }
+  Numbers numbers = hand_over(pipe, blocks.get());
   if (numbers.empty()) {
     std::vector<base::BytesView> contents = blocks.contents();
     std::vector<base::BytesView> pieces;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/session_blocks.hpp"
 
+#include "api/shared.hpp"
 #include "shm/commons.hpp"
 
 namespace procession::api {
@@ -10,10 +11,12 @@ namespace {
 class Source final : public BlockSource {
  public:
   shm::Block put(base::BytesView bytes) override {
-    shm::Commons& commons = shm::Commons::instance();
-    shm::Block block = commons.allocate(bytes.size());
-    shm::copy(commons.bytes(block), bytes);
-    return block;
+    return with_api_errors("no room for large data", [&] {
+      shm::Commons& commons = shm::Commons::instance();
+      shm::Block block = commons.allocate(bytes.size());
+      shm::copy(commons.bytes(block), bytes);
+      return block;
+    });
   }
   void drop(shm::Block block) noexcept override { shm::Commons::instance().release(block.offset); }
 };
