@@ -55,7 +55,8 @@ std::optional<std::vector<std::span<std::byte>>> read_parts(std::span<std::byte>
   Head head{};
   if (memory.size() < sizeof head) return {};
   std::memcpy(&head, memory.data(), sizeof head);
-  if (head.mark != kMark || head.count > memory.size() / sizeof(std::uint64_t)) return {};
+  if (head.mark != kMark) return {};
+  if (head.count > (memory.size() - sizeof head) / sizeof(std::uint64_t)) return {};
   std::vector<std::span<std::byte>> parts;
   std::size_t at = room_for_head(head.count);
   for (std::size_t i = 0; i < head.count; ++i) {

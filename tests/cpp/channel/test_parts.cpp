@@ -3,13 +3,14 @@
 
 #include <cstring>
 #include <string>
+#include <string_view>
 
 #include "channel/parts.hpp"
 
 namespace procession::channel {
 namespace {
 
-Part part(const std::string& one, const std::string& two = {}) {
+Part part(std::string_view one, std::string_view two = {}) {
   return {{base::as_bytes(one), base::as_bytes(two), {}}};
 }
 
@@ -37,6 +38,13 @@ TEST(Parts, AreNotFoundWhereTheyCannotBe) {
   write_parts(memory, parts);
   EXPECT_TRUE(read_parts(memory));
   EXPECT_FALSE(read_parts(std::span(memory).first(memory.size() - 64)));
+  const std::vector<Part> only{part("abc")};
+  base::Bytes one(room_for(only));
+  write_parts(one, only);
+  for (std::size_t size = 0; size < 16; ++size) {  // not even its size is all there
+    base::Bytes beginning(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(size));
+    EXPECT_FALSE(read_parts(beginning)) << size;
+  }
   for (std::uint64_t size : {~std::uint64_t{0}, std::uint64_t{65}, std::uint64_t{1} << 40}) {
     std::memcpy(memory.data() + 16, &size, sizeof size);  // the second one's
     EXPECT_FALSE(read_parts(memory)) << size;
