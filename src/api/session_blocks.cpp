@@ -58,7 +58,7 @@ void HeldBlocks::put_first(base::BytesView content) {
 
 std::vector<base::BytesView> HeldBlocks::contents() const {
   std::vector<base::BytesView> contents;
-  for (shm::Block block : blocks_) contents.push_back(shm::Commons::instance().bytes(block));
+  for (shm::Block block : blocks_) contents.emplace_back(shm::Commons::instance().bytes(block));
   return contents;
 }
 

@@ -21,6 +21,8 @@ class HeldBlocks {
   ~HeldBlocks();
   HeldBlocks(HeldBlocks&& other) noexcept : blocks_(std::exchange(other.blocks_, {})) {}
   HeldBlocks& operator=(HeldBlocks&& other) noexcept;
+  HeldBlocks(const HeldBlocks&) = delete;
+  HeldBlocks& operator=(const HeldBlocks&) = delete;
 
   void add(shm::Block block);
   // A new one with that content, ahead of the others. OsError (ENOMEM)
