@@ -83,8 +83,15 @@ class Terminal:
                 self.child.send(line + "\r")
             if block:
                 self.child.send("\r")
+        self.until_ready()
         self.child.send(f"print('typed', {number})\r")
         self.expect(f"typed {number}\r?\n")
+        self.until_ready()
+
+    def until_ready(self) -> None:
+        """Wait for the next prompt: what comes while the terminal changes its mode can get lost."""
+        if self.paste:
+            self.expect(r"\x1b\[\?2004h")
 
     def leave(self) -> int | None:
         """Say exit() and wait; the exit code."""
