@@ -187,15 +187,15 @@ class Queue {
       message.plain = bytes_of(object);  // the caller's, while put() lasts
       return message;
     }
-    if (auto value = LargeValue::of(object.ptr(), shm::MessageQueue::kMostInline)) {
-      message.form = kPickle | kInBlock;
-      add_block(message.blocks, value->pieces());
-      return message;
-    }
     scratch_.clear();
     int budget = kPlainBudget;
     if (write_plain(object.ptr(), budget, scratch_)) {
       message.plain = scratch_;
+      return message;
+    }
+    if (auto value = LargeValue::of(object.ptr(), shm::MessageQueue::kMostInline)) {
+      message.form = kPickle | kInBlock;
+      add_block(message.blocks, value->pieces());
       return message;
     }
     budget = kPlainBudget;
