@@ -119,7 +119,7 @@ def main() -> None:
     if "loky" not in engines:
         print("loky is not installed: left out")
     if not importlib.util.find_spec("numpy"):
-        print("NumPy is not installed: bytes instead of an array")
+        print("NumPy is not installed: the array is one that is pickled in the same way")
     print("\n| what | method | engine | median | times better |")
     print("|---|---|---|--:|--:|")
     for row in ROWS:

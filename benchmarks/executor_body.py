@@ -7,7 +7,6 @@ doesn't have is an empty list.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,6 +16,8 @@ from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Any
+
+from arrays import large_array
 
 WORKERS = 2
 WARM_UP = 3
@@ -158,12 +159,8 @@ def bring_up_first(engine: str, method: str, _: int) -> list[float]:
 
 
 def array(engine: str, method: str, count: int) -> list[float]:
-    """100 MB there and back: a NumPy array, or bytes where there is no NumPy."""
-    data: Any = bytes(ARRAY_BYTES)
-    if importlib.util.find_spec("numpy"):
-        import numpy
-
-        data = numpy.ones(ARRAY_BYTES // 8)
+    """100 MB there and back."""
+    data = large_array(ARRAY_BYTES)
     found = []
     with make(engine, method) as pool:
         warmed(pool)

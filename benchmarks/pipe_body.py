@@ -6,12 +6,13 @@ Usage: pipe_body.py ENGINE METHOD WHAT COUNT. Run by pipe.py.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import sys
 import time
 from typing import Any
+
+from arrays import large_array
 
 WHAT: dict[str, Any] = {
     "int": 7,
@@ -22,15 +23,10 @@ SIZES = {"64 kB": 64 << 10, "8 MB": 8 << 20, "100 MB": 100_000_000}
 
 
 def message_of(what: str) -> Any:
-    """The message of that name: bytes or, of 100 MB, a NumPy array where that is installed."""
+    """The message of that name."""
     if what in WHAT:
         return WHAT[what]
-    if what == "100 MB":
-        with contextlib.suppress(ImportError):
-            import numpy
-
-            return numpy.zeros(SIZES[what], dtype=numpy.uint8)
-    return bytes(SIZES[what])
+    return large_array(SIZES[what]) if what == "100 MB" else bytes(SIZES[what])
 
 
 def echo(connection: Any) -> None:

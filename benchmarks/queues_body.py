@@ -15,20 +15,14 @@ import time
 import warnings
 from typing import Any
 
+from arrays import large_array
+
 VALUES: dict[str, Any] = {
     "int": 7,
     "tuple": ("get", 12345, 3.5),
     "dict": {"id": 1, "name": "x", "tags": ["a", "b"]},
     "64 kB": bytes(65_536),
 }
-
-
-def array() -> Any:
-    try:
-        import numpy
-    except ImportError:
-        return bytes(100_000_000)
-    return numpy.ones(100_000_000 // 8)
 
 
 def put_many(queue: Any, message: Any, count: int, go: Any, ready: Any) -> None:
@@ -146,7 +140,7 @@ def main() -> None:
     if how.startswith("from its owner"):
         seconds = after_deaths(context, count)
     elif of == "100 MB":
-        seconds = there_and_back(context, array(), count)
+        seconds = there_and_back(context, large_array(), count)
     elif how == "there and back":
         seconds = there_and_back(context, VALUES[of], count)
     elif how.endswith("to one"):
