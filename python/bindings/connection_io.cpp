@@ -15,7 +15,6 @@ namespace procession::bindings {
 
 namespace {
 
-constexpr std::size_t kLarge = std::size_t{64} * 1024;
 constexpr std::size_t kBreath = std::size_t{1} << 20;  // read at once, while all else has to wait
 // A signal that comes between the look for one and the sleep doesn't end the sleep: it is seen by
 // then. The next sleeps of the same wait are longer and longer.
@@ -134,7 +133,7 @@ namespace {
 // A message and the object made of it, of the same size, freed one after the other, are just so much
 // that glibc gives the memory back each time, and each page of the next message costs a fault.
 Py_ssize_t with_slack(std::uint64_t size) {
-  return static_cast<Py_ssize_t>(size > kLarge ? size + size / 8 : size);
+  return static_cast<Py_ssize_t>(size > kLargeMessage ? size + size / 8 : size);
 }
 
 // Gets the message on, without blocking. kNothing as well if that takes long.
@@ -144,7 +143,7 @@ channel::Step step(Connection& connection, Reads reads, Py_ssize_t longest) {
     channel::Step step = connection.incoming.read(connection.end, kBreath);
     if (step != channel::Step::kSized) return step;
     std::uint64_t size = connection.incoming.size();
-    if (size >= kLarge) connection.pipe.announce_reader(reads);  // the next one needn't
+    if (size >= kLargeMessage) connection.pipe.announce_reader(reads);  // the next one needn't
     if (longest >= 0 && size > static_cast<std::uint64_t>(longest)) {
       return channel::Step::kBadLength;
     }

@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "large_value.hpp"
 #include "plain.hpp"
+#include "shm/own_block.hpp"
 
 namespace nb = nanobind;
 
@@ -21,7 +22,6 @@ namespace procession::bindings {
 namespace {
 
 constexpr int kPlainBudget = 64;
-constexpr std::size_t kLarge = std::size_t{64} * 1024;  // from here on, by a block
 
 base::BytesView bytes_of(PyObject* bytes) {
   return std::as_bytes(
@@ -35,23 +35,6 @@ bool is_there(PyObject* attribute) {
   }
   return attribute != nullptr;
 }
-
-// A block that this process holds until it is said to be somebody else's.
-class OwnBlock {
- public:
-  explicit OwnBlock(shm::Block block) : block_(block) {}
-  ~OwnBlock() {
-    if (block_.offset) shm::Commons::instance().release(block_.offset);
-  }
-  OwnBlock(const OwnBlock&) = delete;
-  OwnBlock& operator=(const OwnBlock&) = delete;
-
-  shm::Block get() const noexcept { return block_; }
-  void hand_over() noexcept { block_.offset = 0; }
-
- private:
-  shm::Block block_;
-};
 
 }  // namespace
 
@@ -146,13 +129,13 @@ bool PackedMessage::ship(std::span<const Part> parts, PipeEnd& end) {
   shm::Commons& commons = shm::Commons::instance();
   nb::gil_scoped_release unlocked;
   try {
-    OwnBlock block(commons.allocate(channel::room_for(parts)));
+    shm::OwnBlock block(commons, commons.allocate(channel::room_for(parts)));
     channel::write_parts(commons.bytes(block.get()), parts);
     shm::Block whole = block.get();
     std::vector<std::uint64_t> numbers = blocks_->hand_over(end_, {&whole, 1});
     if (!numbers.empty()) {
       number_ = numbers[0];
-      block.hand_over();
+      block.let_go();
       shm::CellName cell = blocks_->cell()->name();
       Claim::write(claim_, {cell.session, cell.offset, cell.generation,
                             static_cast<std::uint32_t>(end_), *number_});
@@ -165,7 +148,7 @@ bool PackedMessage::ship(std::span<const Part> parts, PipeEnd& end) {
 
 bool PackedMessage::pack(base::BytesView bytes, PipeEnd& end) {
   bytes_ = bytes;
-  if (bytes.size() >= kLarge && end.open_way(Reads::kBytes)) ship_as_one(bytes, end);
+  if (bytes.size() >= kLargeMessage && end.open_way(Reads::kBytes)) ship_as_one(bytes, end);
   return true;
 }
 
@@ -193,21 +176,21 @@ PyObject* pickled(PyObject* object, bool is_plain) {
 }  // namespace
 
 bool PackedMessage::pack(PyObject* object, PipeEnd& end) {
-  if (auto value = LargeValue::of(object, kLarge); value && end.open_way(Reads::kObjects)) {
+  if (auto value = LargeValue::of(object, kLargeMessage); value && end.open_way(Reads::kObjects)) {
     Part part{value->pieces()};
     if (ship({&part, 1}, end)) return true;
   }
   int budget = kPlainBudget;
   // Of something large, that one would make a buffer that is half as large again.
   bool is_large = PyUnicode_CheckExact(object) &&
-                  PyUnicode_GET_LENGTH(object) > static_cast<Py_ssize_t>(kLarge);
+                  PyUnicode_GET_LENGTH(object) > static_cast<Py_ssize_t>(kLargeMessage);
   bool is_one = !is_large && is_plain(object, budget);
   if (!is_one && end.is_known()) return pack_parts(object, end);
   return keep(pickled(object, is_one)) && ship_if_large(end);
 }
 
 bool PackedMessage::ship_if_large(PipeEnd& end) {
-  if (bytes_.size() >= kLarge && end.open_way(Reads::kObjects)) ship_as_one(bytes_, end);
+  if (bytes_.size() >= kLargeMessage && end.open_way(Reads::kObjects)) ship_as_one(bytes_, end);
   return true;
 }
 
@@ -239,7 +222,7 @@ namespace {
 
 // The parts of a message that lies in a block, which is released with the last of them.
 std::vector<nb::object> parts_of(shm::Block block) {
-  auto holder = std::make_shared<OwnBlock>(block);
+  auto holder = std::make_shared<shm::OwnBlock>(shm::Commons::instance(), block);
   auto found = channel::read_parts(shm::Commons::instance().bytes(block));
   if (!found || found->empty()) throw std::runtime_error("the memory of a message is corrupted");
   std::vector<nb::object> parts;

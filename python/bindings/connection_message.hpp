@@ -43,6 +43,9 @@ class View {
   Py_buffer buffer_{};
 };
 
+// Bytes from which a message goes by a block.
+inline constexpr std::size_t kLargeMessage = std::size_t{64} * 1024;
+
 enum class Reads : std::uint32_t { kObjects = 1, kBytes = 2 };
 
 // One end of a pipe, as far as blocks are concerned. Looked for when first needed: a process that

@@ -16,6 +16,7 @@
 #include "os/cpu.hpp"
 #include "os/event.hpp"
 #include "shm/message_queue_record.hpp"
+#include "shm/own_block.hpp"
 
 namespace procession::shm {
 
@@ -49,29 +50,6 @@ void want(std::atomic<std::uint32_t>& bell) noexcept {
   bell.store(1, std::memory_order_relaxed);
   full_barrier();
 }
-
-// Released if it comes to nothing.
-class NewRing {
- public:
-  NewRing(Commons& commons, std::uint64_t capacity)
-      : commons_(commons), block_(commons.allocate(capacity)) {}
-  ~NewRing() {
-    if (is_ours_) commons_.release(block_.offset);
-  }
-  NewRing(const NewRing&) = delete;
-  NewRing& operator=(const NewRing&) = delete;
-
-  Block block() const noexcept { return block_; }
-  void hand_over() {
-    commons_.hand_over(block_, Commons::kSession);
-    is_ours_ = false;
-  }
-
- private:
-  Commons& commons_;
-  const Block block_;
-  bool is_ours_ = true;
-};
 
 bool can_spin() {
   static const bool can = os::usable_cpus() > 1;
@@ -246,8 +224,8 @@ void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
 void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   Commons& commons = cell_->commons();
   capacity = std::max(capacity, kFirstRing);
-  NewRing made(commons, capacity);
-  std::byte* to = commons.bytes(made.block()).data();
+  OwnBlock made(commons, commons.allocate(capacity));
+  std::byte* to = commons.bytes(made.get()).data();
   BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
   if (getting.owner_died()) repair_gets(queue);
   Ring& from = ring();
@@ -271,7 +249,7 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
     std::memcpy(to + length, memory.data, used - first);
     length += used - first;
   }
-  other.offset = made.block().offset;
+  other.offset = made.get().offset;
   other.capacity = capacity;
   other.head = 0;
   other.seen_head = 0;
@@ -279,7 +257,8 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
   other.tail = length;
   std::uint32_t next = 1 - (queue.current & 1);
   begin_handing_over(queue, kMoving - next);
-  made.hand_over();
+  commons.hand_over(made.get(), Commons::kSession);
+  made.let_go();
   queue.current.store(next, std::memory_order_release);
   queue.putter = 0;
   forget_old_ring(queue);
