@@ -109,6 +109,7 @@ def _dumps(obj: Any) -> memoryview:
         raise reduction.explained(obj, error, what="the message", root="obj") from error
 
 
+# Called by the pickle that stands in the stream for a large message; the engine itself reads it.
 _redeem = _engine.redeem
 
 

@@ -125,9 +125,7 @@ def dump_call(
     """Pickle a call by the rule; what can't travel raises an error that names its path."""
     sent = args
     if any(map(out_of_band.is_large, args)):
-        sent = tuple(
-            out_of_band.LargeBytes(arg) if out_of_band.is_large(arg) else arg for arg in args
-        )
+        sent = tuple(map(out_of_band.wrapped, args))
     try:
         return out_of_band.dumps((function, sent, kwargs))
     except Exception as error:

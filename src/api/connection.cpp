@@ -281,7 +281,9 @@ Incoming Link::receive() const {
                           [&] { return channel::receive_message(Borrowed(fd_), message, true); });
   }
   if (received != os::Received::kPacket) throw EOFError();
-  if (message.kind == kValueInBlocks && pipe_) {
+  if (message.kind == kValueInBlocks) {
+    if (!pipe_)
+      throw std::runtime_error("procession: a message is torn");  // not to be read as a value
     return Incoming(rethrowing("can't receive from a connection",
                                [&] { return with_blocks(std::move(message), *pipe_); }));
   }

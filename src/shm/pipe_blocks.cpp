@@ -13,8 +13,8 @@ namespace procession::shm {
 
 namespace {
 
-constexpr std::uint64_t kSlotMask =
-    Arena::kUnit - 1;  // of a number, whose rest is the block's offset
+// Of a number, whose rest is the block's offset.
+constexpr std::uint64_t kSlotMask = Arena::kUnit - 1;
 
 }  // namespace
 

@@ -18,7 +18,7 @@ namespace procession::shm {
 class PipeBlocks {
  public:
   static constexpr int kMost = 6;  // blocks on their way at a time, in each direction
-  // Bytes on their way, in each direction, before the last block that is let through.
+  // Bytes on their way, in each direction, unless all of them were handed over at once.
   static constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;
 
   PipeBlocks();  // of a new pipe. OsError (ENOMEM)
