@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pickle
-import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
+        import traceback  # takes as long as the rest of a spawned worker's imports
+
         return "".join(traceback.format_exception(error))
     except Exception:
         return f"{_type_name(error)}: {_message(error)}\n"
