@@ -105,4 +105,6 @@ int current_cpu() noexcept { return ::sched_getcpu(); }
 
 void move_to_another_cpu() noexcept { Affinity().move_away_from(current_cpu()); }
 
+void yield() noexcept { ::sched_yield(); }
+
 }  // namespace procession::os

@@ -19,6 +19,9 @@ int current_cpu() noexcept;
 // Has this thread go on on another CPU that it may use, if there is one. The kernel may move it back.
 void move_to_another_cpu() noexcept;
 
+// Lets others that are ready to run on this CPU go first.
+void yield() noexcept;
+
 // What no two live threads of a process share. (The address of something thread_local would take a call.)
 inline std::uintptr_t this_thread() noexcept {
   return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());

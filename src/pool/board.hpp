@@ -73,6 +73,8 @@ struct WorkerBoard {
   // Between a call and a look at `asleep` the parent has to have a barrier. Otherwise the worker has
   // one everywhere between saying that it sleeps and looking for calls.
   std::atomic<std::uint32_t> fence_first{1};
+  // The CPU on which the worker went to sleep or gave way, until it goes on; else -1.
+  std::atomic<int> left_cpu{-1};
   alignas(64) std::atomic<std::uint64_t> claimed{0};         // calls begun so far, and kRevoked
   std::atomic<std::uint64_t> discard_up_to{0};               // with kRevoked: calls to skip
   alignas(64) std::atomic<std::uint64_t> ring_after{~0ULL};  // calls done after which to ring

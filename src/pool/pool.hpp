@@ -212,6 +212,7 @@ class Pool {
   static constexpr int kMostSpins = 2000;
   static constexpr int kFewestSpins = 50;
   static constexpr std::uint32_t kProbe = 32;
+  static constexpr int kBeforeGivingWay = 4;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
   // Submits in a row that leave it to others to see what workers have sent.
@@ -341,6 +342,7 @@ class Pool {
   base::Deadline bounded(base::Deadline deadline, bool with_others) const noexcept;
   base::Waited sleep_front(base::Deadline deadline, bool with_others);
   bool may_spin() const noexcept { return busy_.load(std::memory_order_relaxed) < cpus_; }
+  bool keeps_a_worker_off() const noexcept;
   bool comes_with_others(TaskId awaited);
   void count_busy() noexcept;
   std::uint32_t index_of(const Place& place) const noexcept;
@@ -398,17 +400,21 @@ class Pool {
 
 template <class Ready>
 base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready ready) {
+  bool is_in_the_way = false;
   if (may_spin()) {  // else a worker needs the CPU
-    for (int i = 0; i < front_spins_ * kLooks; ++i) {
+    for (int i = 0; i < front_spins_ * kLooks && !is_in_the_way; ++i) {
       if (has_news()) {
         front_spins_ = std::min(front_spins_ * 2, kMostSpins);
         return base::Waited::kReady;
       }
       if (i % kLooks == 0) pause();
+      is_in_the_way = i == kBeforeGivingWay * kLooks && keeps_a_worker_off();
     }
     // Now and then a long one: a peer that has become quick is not met by short ones.
-    front_spins_ =
-        ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(front_spins_ / 2, kFewestSpins);
+    if (!is_in_the_way) {
+      front_spins_ =
+          ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(front_spins_ / 2, kFewestSpins);
+    }
   }
   bool with_others = comes_with_others(awaited);
   ParentBoard& parent = board_.parent();

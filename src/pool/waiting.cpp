@@ -89,6 +89,20 @@ void Pool::count_busy() noexcept {
   busy_.store(busy, std::memory_order_relaxed);
 }
 
+// Whether a worker that is awake is likely to wait for this CPU, as the one that it left.
+bool Pool::keeps_a_worker_off() const noexcept {
+  int cpu = os::current_cpu();
+  std::uint32_t present = present_.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < present; ++i) {
+    const WorkerBoard& worker = board_.worker(i);
+    if (worker.left_cpu.load(std::memory_order_relaxed) == cpu &&
+        worker.asleep.load(std::memory_order_relaxed) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool Pool::comes_with_others(TaskId awaited) {
   if (wants_all()) return false;
   std::lock_guard lock(mutex_);

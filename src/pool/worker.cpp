@@ -83,14 +83,21 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       rest();
       record = calls_.peek();
     }
-    for (int i = 0; !record && i < spins_; ++i) {
+    int spins = spins_;
+    if (!record && std::exchange(rang_beside_, false)) {
+      give_way();
+      record = calls_.peek();
+      spins = 0;
+    }
+    for (int i = 0; !record && i < spins; ++i) {
       if (i % kLooks == 0) pause();
       record = calls_.peek();
       if (record) spins_ = std::min(kMostSpins, spins_ * 2);
     }
     if (!record) {
       // Now and then a long one: a peer that has become quick is not met by short ones.
-      spins_ = ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(kFewestSpins, spins_ / 2);
+      if (spins > 0)
+        spins_ = ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(kFewestSpins, spins_ / 2);
       sleep(on_sleep, on_interrupt);
       continue;
     }
@@ -129,6 +136,13 @@ void Worker::rest() noexcept {
   lull_ = is_stream ? std::min(kLongestLull, lull_ * 2 + 1) : lull_ / 2;
   in_row_ = 0;
   for (int i = 0; i < lull_; ++i) os::pause();
+}
+
+// Has the front, just woken on this CPU, go on before this worker does.
+void Worker::give_way() noexcept {
+  own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
+  os::yield();
+  own_.left_cpu.store(-1, std::memory_order_relaxed);
 }
 
 // Whether the next call is still this worker's to do. Otherwise it was taken back, with all that were
@@ -179,8 +193,10 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
     os::ring(back_);  // who is at the front may be leaving
   }
   make_room();
+  own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
   on_sleep(true);
   base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());
+  own_.left_cpu.store(-1, std::memory_order_relaxed);
   on_sleep(false);
   own_.asleep.store(0, std::memory_order_relaxed);
   if (waited == base::Waited::kInterrupted) on_interrupt();
@@ -250,6 +266,7 @@ void Worker::ring_parent(TaskId task) noexcept {
     TaskId awaited = parent.awaited.load(std::memory_order_relaxed);
     if ((wanted || awaited == kAnyTask || awaited == task) &&
         parent.front_asleep.exchange(0, std::memory_order_relaxed)) {
+      rang_beside_ = parent.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
       os::ring(front_);
     }
   } else if (!parent.front_present.load(std::memory_order_relaxed) &&
