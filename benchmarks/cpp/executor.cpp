@@ -75,6 +75,8 @@ double four_copies(const std::vector<double>& numbers) {
 
 int main(int argc, char** argv) {
   int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 11;
+  bare::Aside aside({[] { return bare::ring<Record>(kSubmits); },
+                     [] { return bare::ping_pong(kRoundTrips); }});
   std::vector<double> ring;
   std::vector<double> ping_pong;
   std::vector<double> copies;
@@ -88,9 +90,9 @@ int main(int argc, char** argv) {
   all_of(one, nothing, 1000);
   all_of(two, spin_20_us, 1000);
   for (int round = 0; round < rounds; ++round) {
-    ring.push_back(bare::ring<Record>(kSubmits));
+    ring.push_back(aside(0));
     submits.push_back(kSubmits / all_of(one, nothing, kSubmits));
-    ping_pong.push_back(bare::ping_pong(kRoundTrips));
+    ping_pong.push_back(aside(1));
     trips.push_back(round_trips(one));
     tasks.push_back(all_of(two, spin_20_us, kTasks));
     copies.push_back(four_copies(numbers));

@@ -15,28 +15,27 @@ namespace procession::detail {
 
 class FutureState::Lock {
  public:
-  explicit Lock(FutureState& state) noexcept : flag_(state.locked) {
-    while (flag_.test_and_set(std::memory_order_acquire)) std::this_thread::yield();
+  explicit Lock(FutureState& state) noexcept : word_(state.word) {
+    while (word_.fetch_or(kLocked, std::memory_order_acquire) & kLocked) std::this_thread::yield();
   }
-  ~Lock() { flag_.clear(std::memory_order_release); }
+  ~Lock() { word_.fetch_and(~kLocked, std::memory_order_release); }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
  private:
-  std::atomic_flag& flag_;
+  std::atomic<std::uint32_t>& word_;
 };
 
-FutureState::FutureState(std::shared_ptr<api::PoolCore> owner)
-    : born(api::PoolCore::forks()), core(std::move(owner)) {}
+FutureState::FutureState(api::PoolCore& owner) noexcept
+    : born(api::PoolCore::forks()), core(&owner) {}
 
 FutureState::~FutureState() {
-  if (!core) return;
+  if (!more || !more->core) return;
   if (born != api::PoolCore::forks()) {
-    api::PoolCore::abandon(std::move(core));
+    api::PoolCore::abandon(std::move(more->core));
     return;
   }
-  if (!more) return;
-  for (shm::Block block : more->blocks) core->drop(block);
+  for (shm::Block block : more->blocks) more->core->drop(block);
 }
 
 FutureState::More& FutureState::more_to_write() {
@@ -46,18 +45,25 @@ FutureState::More& FutureState::more_to_write() {
 
 std::shared_ptr<api::PoolCore> FutureState::pool() {
   Lock lock(*this);
-  return core;
+  return done() ? nullptr : core->shared_from_this();
 }
 
-Hook* FutureState::end(Phase how, bool keep_core) {
-  std::shared_ptr<api::PoolCore> dropped;
+Hook* FutureState::end(std::uint32_t how) noexcept {
+  std::uint32_t seen = word.load(std::memory_order_relaxed);
+  while ((seen & (kLocked | kHooked)) == 0) {
+    if (!word.compare_exchange_weak(seen, (seen | how) - kReference, std::memory_order_acq_rel)) {
+      continue;
+    }
+    if (seen / kReference == 1) delete this;
+    return nullptr;
+  }
   Hook* taken = nullptr;
   {
     Lock lock(*this);
-    phase.store(how, std::memory_order_release);
+    word.fetch_or(how, std::memory_order_release);
     taken = std::exchange(hooks, nullptr);
-    if (!keep_core) dropped = std::move(core);
   }
+  unref();
   Hook* in_order = nullptr;
   while (taken) in_order = std::exchange(taken, std::exchange(taken->next, in_order));
   return in_order;
@@ -66,18 +72,18 @@ Hook* FutureState::end(Phase how, bool keep_core) {
 Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   kind = outcome.kind;
   spilled = outcome.spilled;
-  bool keep_core = !outcome.blocks.empty();
-  if (keep_core) more_to_write().blocks = std::move(outcome.blocks);
+  if (!outcome.blocks.empty()) {
+    more_to_write().blocks = std::move(outcome.blocks);
+    more->core = core->shared_from_this();
+  }
   if (!spilled && bytes.size() <= kSmall) {
     small_size = static_cast<std::uint8_t>(bytes.size());
     if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
   } else if (!spilled) {
     more_to_write().payload.assign(bytes.begin(), bytes.end());
   }
-  return end(Phase::kEnded, keep_core);
+  return end(kEnded);
 }
-
-Hook* FutureState::settle_cancelled() { return end(Phase::kCancelled, false); }
 
 bool FutureState::try_add(Hook& hook) {
   std::shared_ptr<api::PoolCore> told;
@@ -85,7 +91,8 @@ bool FutureState::try_add(Hook& hook) {
     Lock lock(*this);
     if (done()) return false;
     hook.next = std::exchange(hooks, &hook);
-    if (!hook.at_once && ++later == 1) told = core;
+    word.fetch_or(kHooked, std::memory_order_relaxed);
+    if (!hook.at_once && ++later == 1) told = core->shared_from_this();
   }
   if (told) told->want(1);
   return true;
@@ -102,7 +109,7 @@ bool FutureState::remove(Hook& hook) {
 }
 
 base::BytesView FutureState::payload() const {
-  if (spilled) return core->content(more->blocks.front());
+  if (spilled) return more->core->content(more->blocks.front());
   return more && !more->payload.empty() ? base::BytesView(more->payload)
                                         : base::BytesView(small, small_size);
 }
@@ -111,16 +118,14 @@ Incoming FutureState::read() const {
   auto in = std::make_unique<Incoming::State>();
   std::vector<base::BytesView> contents;
   for (std::size_t i = spilled ? 1 : 0; more && i < more->blocks.size(); ++i) {
-    contents.push_back(core->content(more->blocks[i]));
+    contents.push_back(more->core->content(more->blocks[i]));
   }
   in->show(payload(), contents);
   return Incoming(std::move(in));
 }
 
 std::exception_ptr FutureState::failure() const {
-  if (phase.load(std::memory_order_acquire) == Phase::kCancelled) {
-    return std::make_exception_ptr(CancelledError());
-  }
+  if (is_cancelled()) return std::make_exception_ptr(CancelledError());
   if (kind == pool::OutcomeKind::kResult) return nullptr;
   if (kind == pool::OutcomeKind::kFailure) return api::decode_failure(payload());
   return api::make_exception(kind, *more->ending);
@@ -152,8 +157,7 @@ std::shared_ptr<api::PoolCore> pool_of(FutureState* state) {
         "this future's task was pending when its process was forked: only the process that "
         "submitted it hears of its end");
   }
-  std::shared_ptr<api::PoolCore> core = state->pool();
-  return state->done() ? nullptr : core;
+  return state->pool();
 }
 
 bool wait_until(FutureState* state, base::Deadline deadline) {
@@ -185,9 +189,7 @@ bool AnyFuture::cancel(bool even_running) const {
   return cancelled();
 }
 
-bool AnyFuture::cancelled() const {
-  return checked(state_).phase.load(std::memory_order_acquire) == FutureState::Phase::kCancelled;
-}
+bool AnyFuture::cancelled() const { return checked(state_).is_cancelled(); }
 
 std::exception_ptr AnyFuture::exception() const {
   wait();

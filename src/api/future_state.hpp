@@ -2,7 +2,7 @@
 // api/future_state: what the handles of one task's future share. Parent only.
 //
 // Counted by its handles and, until the task's end, by the pool's ledger. Who settles it writes the
-// outcome first and then the phase; from then on all but the hooks is fixed. A forked copy may read
+// outcome first and then that it is done; from then on all but the references is fixed. A forked copy may read
 // what had been settled, and nothing else: another thread may have held the lock at the fork.
 #pragma once
 
@@ -21,25 +21,32 @@
 namespace procession::detail {
 
 struct FutureState {
-  enum class Phase : std::uint8_t { kPending, kCancelled, kEnded };
-
-  explicit FutureState(std::shared_ptr<api::PoolCore> owner);
+  // Its first two references are a handle's and the ledger's.
+  explicit FutureState(api::PoolCore& owner) noexcept;
   FutureState(const FutureState&) = delete;
   FutureState& operator=(const FutureState&) = delete;
   ~FutureState();
 
-  bool done() const noexcept { return phase.load(std::memory_order_acquire) != Phase::kPending; }
-  void ref() noexcept { refs.fetch_add(1, std::memory_order_relaxed); }
+  bool done() const noexcept { return (word.load(std::memory_order_acquire) & kDone) != 0; }
+  bool is_cancelled() const noexcept {
+    return (word.load(std::memory_order_acquire) & kCancelled) != 0;
+  }
+  void ref() noexcept { word.fetch_add(kReference, std::memory_order_relaxed); }
   void unref() noexcept {
-    if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    // Who has the only reference is alone with it, and needs no locked instruction.
+    bool is_last = word.load(std::memory_order_acquire) / kReference == 1;
+    if (is_last || word.fetch_sub(kReference, std::memory_order_acq_rel) / kReference == 1) {
+      delete this;
+    }
   }
 
-  // Its pool as long as it is pending, or holds blocks.
+  // Its pool as long as it is pending; then null.
   std::shared_ptr<api::PoolCore> pool();
 
-  // Keeps the outcome. The hooks that wait for it are the caller's to run.
+  // Keeps the outcome and lets go of the ledger's reference. The hooks that wait for it are the
+  // caller's to run.
   Hook* settle(pool::Outcome&& outcome, base::BytesView payload);
-  Hook* settle_cancelled();
+  Hook* settle_cancelled() { return end(kCancelled); }
 
   // False if it is done.
   bool try_add(Hook& hook);
@@ -52,32 +59,39 @@ struct FutureState {
 
   // What few outcomes have.
   struct More {
-    base::Bytes payload;  // if it is not small
+    base::Bytes payload;                  // if it is not small
+    std::shared_ptr<api::PoolCore> core;  // whose blocks these are
     std::vector<shm::Block> blocks;
     std::unique_ptr<api::Ending> ending;  // of what is neither kResult nor kFailure
   };
   More& more_to_write();
 
-  // There may be many at a time, so all of it together is small.
+  // There may be many at a time, so all of it together is small; and each change of `word` takes a
+  // locked instruction, so there are few.
   static constexpr std::size_t kSmall = 24;
-  std::atomic<std::uint32_t> refs{1};
-  std::atomic<Phase> phase{Phase::kPending};
-  std::atomic_flag locked{};  // for moments: of `core` and `hooks`
+  static constexpr std::uint32_t kLocked =
+      1;  // for moments: `hooks`, and the end, if there are any
+  static constexpr std::uint32_t kHooked = 2;
+  static constexpr std::uint32_t kCancelled = 4;
+  static constexpr std::uint32_t kEnded = 8;
+  static constexpr std::uint32_t kDone = kCancelled | kEnded;
+  static constexpr std::uint32_t kReference = 16;
+  std::atomic<std::uint32_t> word{2 * kReference};
   pool::OutcomeKind kind = pool::OutcomeKind::kResult;
   std::uint8_t small_size = 0;
   bool spilled = false;      // the payload is in the first block
   const std::uint32_t born;  // forks of this process until then
   std::uint32_t later = 0;   // hooks for the manager thread
   pool::TaskId task = pool::kNoTask;
-  std::shared_ptr<api::PoolCore> core;
+  api::PoolCore* const core;  // there until the ledger has let go: a pool ends after its tasks
   Hook* hooks = nullptr;
   std::unique_ptr<More> more;
   std::byte small[kSmall];  // the payload of an outcome
 
  private:
   class Lock;
-  Hook* end(Phase how, bool keep_core);
+  Hook* end(std::uint32_t how) noexcept;
 };
-static_assert(sizeof(FutureState) <= 96);
+static_assert(sizeof(FutureState) <= 80);
 
 }  // namespace procession::detail

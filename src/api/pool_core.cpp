@@ -25,6 +25,8 @@ using detail::TaskName;
 
 namespace {
 
+constexpr const char* kClosed = "cannot schedule new futures after shutdown";
+
 std::uint64_t next_serial() {
   static std::atomic<std::uint64_t> serial{0};
   return ++serial;
@@ -130,7 +132,7 @@ std::string PoolCore::show_function(pool::FunctionId id) {
 }
 
 void PoolCore::check_open() {
-  if (closed_.load()) throw std::runtime_error("cannot schedule new futures after shutdown");
+  if (is_closed()) throw std::runtime_error(kClosed);
   if (!pool_.is_broken()) return;
   std::shared_ptr<Ending> reason;
   {
@@ -151,27 +153,23 @@ detail::AnyFuture PoolCore::submit(const TaskName& name,
                                    const void* target, TaskWriter& writer,
                                    const pool::TaskOptions& options) {
   check_here("executor");
-  struct Entrance {
-    explicit Entrance(std::atomic<std::uint32_t>& count) : entrants(count) { ++entrants; }
-    Entrance(const Entrance&) = delete;
-    Entrance& operator=(const Entrance&) = delete;
-    ~Entrance() { --entrants; }
-    std::atomic<std::uint32_t>& entrants;
-  } entrance(entrants_);
   check_open();
   pool::FunctionId id = id_of(name, write_once, target);
-  auto* state = new FutureState(shared_from_this());
+  auto* state = new FutureState(*this);
   detail::AnyFuture future(state);
-  state->ref();  // the ledger's
-  std::vector<shm::Block> blocks;
+  const base::Bytes& payload = writer.payload();
+  std::vector<shm::Block> blocks = writer.take_blocks();
   try {
-    const base::Bytes& payload = writer.payload();
-    blocks = writer.take_blocks();
     state->task = pool_.submit(id, 0, payload, state, blocks, options);
   } catch (const base::OsError& error) {
     for (shm::Block block : blocks) pool_.release(block);
     state->unref();
     throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
+  }
+  if (state->task == pool::kNoTask) {
+    for (shm::Block block : blocks) pool_.release(block);
+    state->unref();
+    throw std::runtime_error(kClosed);
   }
   if (may_grow_.load(std::memory_order_relaxed)) grow(*state);
   if (pool_.is_broken()) look();
@@ -242,7 +240,6 @@ void PoolCore::settle_one(FutureState& state, pool::Outcome& outcome, base::Byte
   }
   Hook* hooks = state.settle(std::move(outcome), payload);
   if (hooks) run_hooks(hooks);
-  state.unref();
 }
 
 void PoolCore::settle(pool::Outcomes& outcomes, Where where) {
@@ -345,7 +342,6 @@ bool PoolCore::wait_ready(const std::function<bool()>& ready, base::Deadline dea
 void PoolCore::cancelled(void* future) {
   auto& state = *static_cast<FutureState*>(future);
   if (Hook* hooks = state.settle_cancelled()) run_hooks(hooks);
-  state.unref();
 }
 
 bool PoolCore::cancel(FutureState& state, bool running) {
@@ -365,8 +361,7 @@ void PoolCore::cancel_all() {
 }
 
 void PoolCore::close(bool cancel_futures) {
-  closed_.store(true);
-  while (entrants_.load() > 0) std::this_thread::yield();
+  pool_.close();
   if (cancel_futures) cancel_all();
   pool_.finish();
   pool_.ring_back();

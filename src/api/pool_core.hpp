@@ -73,7 +73,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
                            TaskWriter& writer, const pool::TaskOptions& options);
 
   void shutdown(bool wait, bool cancel_futures);
-  bool is_closed() const noexcept { return closed_.load(); }
+  bool is_closed() const noexcept { return pool_.is_closed(); }
   void end() noexcept;
   void stop_workers(bool kill);
   void terminate();
@@ -146,10 +146,6 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   std::mutex functions_mutex_;
   std::unordered_map<detail::TaskName, pool::FunctionId, NameHash> functions_;
   std::vector<detail::TaskName> names_;  // by id
-
-  // Submits that are under way, which a shutdown waits for.
-  std::atomic<std::uint32_t> entrants_{0};
-  std::atomic<bool> closed_{false};
 
   std::atomic<bool> front_taken_{false};
   std::atomic<std::uint32_t> waiting_behind_{0};

@@ -236,7 +236,6 @@ void PoolCore::fail_all(const std::exception_ptr& why) {
     pool::Outcome outcome;
     outcome.kind = pool::OutcomeKind::kBroken;
     if (detail::Hook* hooks = state.settle(std::move(outcome), {})) run_hooks(hooks);
-    state.unref();
   }
   pool_.ring_front();
   wake_behind();

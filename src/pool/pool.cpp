@@ -82,6 +82,10 @@ TaskId Pool::submit(FunctionId function, std::uint32_t form, base::BytesView pay
     payload = {};
   }
   std::lock_guard lock(mutex_);
+  if (closed_) {
+    if (spilled) release(blocks.front());
+    return kNoTask;
+  }
   std::uint32_t slot = 0;
   if (free_.empty()) {
     slot = static_cast<std::uint32_t>(tasks_.size());
@@ -219,6 +223,11 @@ void Pool::no_worker(std::uint32_t index) {
   std::lock_guard lock(mutex_);
   places_[index].state = State::kNone;
   board_.reset(index);
+}
+
+void Pool::close() {
+  std::lock_guard lock(mutex_);
+  closed_ = true;
 }
 
 void Pool::finish() {

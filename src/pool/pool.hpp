@@ -115,8 +115,8 @@ class Pool {
   FunctionId add_function(base::Bytes bytes, std::string name = {});
 
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
-  // it and are released at its end; a payload above kLargestInline gets one of its own. OsError
-  // (ENOMEM) if memory is full.
+  // it and are released at its end; a payload above kLargestInline gets one of its own. kNoTask after
+  // `close`, with the blocks still the caller's; OsError (ENOMEM) if memory is full.
   TaskId submit(FunctionId function, std::uint32_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks = {}, const TaskOptions& options = {});
 
@@ -142,6 +142,10 @@ class Pool {
   std::optional<std::uint32_t> worker_wanted(bool all = false);
   void add_worker(std::uint32_t place, pid_t pid, os::Fd pidfd);
   void no_worker(std::uint32_t place);
+
+  // No more tasks are taken.
+  void close();
+  bool is_closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
 
   // No more workers are started; those that are there end when all tasks have ended.
   void finish();
@@ -379,6 +383,7 @@ class Pool {
   std::unique_ptr<Recorder> recorder_;  // once somebody listens
   bool has_ended_ = false;              // in full: nothing more is told
   std::uint32_t failed_starts_ = 0;     // workers in a row that died before they were ready
+  std::atomic<bool> closed_ = false;
   std::atomic<bool> finishing_ = false;
   std::atomic<bool> broken_ = false;
   std::atomic<bool> stopping_ = false;
