@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,6 +66,10 @@ struct ExecutorOptions {
   std::optional<std::chrono::duration<double>> timeout = {};
   // A worker without a task for so long ends.
   std::optional<std::chrono::duration<double>> idle_timeout = {};
+  // submit() waits while so many tasks have no outcome; in a callback of the pool itself it doesn't.
+  std::optional<int> max_pending = {};
+  // A worker whose resident set is larger than so many bytes after a task is replaced.
+  std::optional<std::uint64_t> max_rss = {};
   // A file that shows in ui.perfetto.dev what ran where and when.
   std::string trace = {};
 };
@@ -75,7 +80,8 @@ class ProcessPoolExecutor {
   explicit ProcessPoolExecutor(const ExecutorOptions& options = {})
       : pool_({options.max_workers, options.mp_context, options.initializer.any(),
                options.max_tasks_per_child, options.on_worker_death, options.retries,
-               options.timeout, options.idle_timeout, options.trace}) {}
+               options.timeout, options.idle_timeout, options.max_pending, options.max_rss,
+               options.trace}) {}
 
   ProcessPoolExecutor(const ProcessPoolExecutor&) = delete;
   ProcessPoolExecutor& operator=(const ProcessPoolExecutor&) = delete;

@@ -33,6 +33,8 @@ class Pool {
                0,
                {},
                {},
+               {},
+               {},
                options.trace}) {}
   explicit Pool(int processes) : Pool(PoolOptions{.processes = processes}) {}
 

@@ -113,6 +113,14 @@ api::PoolSetup setup_of(const PoolSettings& settings, StartMethod method,
   setup.options.on_death = on_death_of(settings.on_worker_death);
   setup.options.timeout = span_of(settings.timeout, "timeout");
   setup.options.idle_timeout = span_of(settings.idle_timeout, "idle_timeout");
+  if (settings.max_pending && *settings.max_pending <= 0) {
+    throw std::invalid_argument("max_pending must be greater than 0");
+  }
+  if (settings.max_rss && *settings.max_rss == 0) {
+    throw std::invalid_argument("max_rss must be greater than 0");
+  }
+  setup.max_pending = static_cast<std::size_t>(settings.max_pending.value_or(0));
+  setup.options.max_rss = settings.max_rss.value_or(0);
   setup.method = method;
   setup.asked = asked;
   setup.initializer = settings.initializer;

@@ -148,11 +148,20 @@ void PoolCore::check_open() {
   }
 }
 
+// Not on the manager thread, without which deaths would not be seen to.
+void PoolCore::wait_for_room() {
+  auto has_room = [this] {
+    return pool_.unfinished() < setup_.max_pending || is_closed() || pool_.is_broken();
+  };
+  if (!has_room() && !on_manager_thread()) wait_ready(has_room, base::Deadline::never());
+}
+
 detail::AnyFuture PoolCore::submit(const TaskName& name,
                                    void (*write_once)(detail::Outgoing&, const void*),
                                    const void* target, TaskWriter& writer,
                                    const pool::TaskOptions& options) {
   check_here("executor");
+  if (setup_.max_pending > 0) wait_for_room();
   check_open();
   pool::FunctionId id = id_of(name, write_once, target);
   auto* state = new FutureState(*this);
@@ -364,6 +373,8 @@ void PoolCore::close(bool cancel_futures) {
   pool_.close();
   if (cancel_futures) cancel_all();
   pool_.finish();
+  pool_.ring_front();  // a submit may wait there for room
+  wake_behind();
   pool_.ring_back();
 }
 

@@ -45,6 +45,7 @@ struct PoolSetup {
   detail::StartMethod method = detail::StartMethod::kForkserver;
   std::optional<detail::StartMethod> asked;  // nothing: the default
   std::shared_ptr<const detail::Call> initializer;
+  std::size_t max_pending = 0;  // tasks without an outcome, above which submits wait; 0: any
   std::string trace;
 };
 
@@ -103,6 +104,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
                          void (*write_once)(detail::Outgoing&, const void*), const void* target);
   std::string show_function(pool::FunctionId id);
   void check_open();
+  void wait_for_room();
   enum class Where { kFront, kBack, kAside };
 
   template <class Ready>

@@ -49,7 +49,9 @@ struct PoolSettings {
   int retries = 1;
   std::optional<AnyFuture::Seconds> timeout;
   std::optional<AnyFuture::Seconds> idle_timeout;
-  std::string trace;  // a file's path, or nothing
+  std::optional<int> max_pending;
+  std::optional<std::uint64_t> max_rss;  // bytes
+  std::string trace;                     // a file's path, or nothing
 };
 
 // A task that is being written. Dropped without a submit, it leaves nothing behind.

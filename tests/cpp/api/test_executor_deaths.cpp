@@ -222,6 +222,31 @@ TEST_P(Deaths, OfIdleWorkersByAgreement) {
   EXPECT_NE(pool.submit(::getpid).get(), first);
 }
 
+int grow_by(std::size_t bytes) {
+  static std::vector<std::vector<char>> kept;
+  kept.emplace_back(bytes, 'x');
+  return ::getpid();
+}
+
+TEST_P(Deaths, OfWorkersThatHaveGrownTooLarge) {
+  mp::ProcessPoolExecutor pool(
+      {.max_workers = 1, .mp_context = context(), .max_rss = std::uint64_t{200} << 20});
+  int first = pool.submit(grow_by, 1).get();
+  EXPECT_EQ(pool.submit(grow_by, 1).get(), first);
+  EXPECT_EQ(pool.submit(grow_by, std::size_t{200} << 20).get(), first);
+  while (pool.submit(grow_by, 1).get() == first)
+    std::this_thread::yield();  // it looks now and then
+}
+
+TEST_P(Deaths, HaveLimitsThatMakeSense) {
+  for (int number : {0, -1}) {
+    EXPECT_THROW(mp::ProcessPoolExecutor({.mp_context = context(), .max_pending = number}),
+                 std::invalid_argument);
+  }
+  EXPECT_THROW(mp::ProcessPoolExecutor({.mp_context = context(), .max_rss = 0}),
+               std::invalid_argument);
+}
+
 void ignore_termination() { ::signal(SIGTERM, SIG_IGN); }
 
 TEST_P(Deaths, OfAWorkerThatIgnoresTermination) {

@@ -2,6 +2,7 @@
 // Many tasks at once: map, wait, as_completed; and being told of a task's end: callbacks, coroutines.
 #include <atomic>
 #include <coroutine>
+#include <future>
 #include <list>
 #include <map>
 #include <mutex>
@@ -117,6 +118,80 @@ TEST_P(Many, HaveATimeout) {
   ours.send(1);  // of the map: its first had been begun
   ours.send(2);
   EXPECT_EQ(futures[0].get(), 2);
+}
+
+TEST_P(Many, WaitForRoom) {
+  auto [ours, theirs] = mp::Pipe<int>();
+  mp::ProcessPoolExecutor pool({.max_workers = 1,
+                                .mp_context = context(),
+                                .initializer = mp::call(take_gate, theirs.duplicate()),
+                                .max_pending = 2});
+  auto first = pool.submit(pass_gate, 0);
+  auto second = pool.submit(pass_gate, 0);
+  auto third = std::async(std::launch::async, [&] { return pool.submit(pass_gate, 0); });
+  EXPECT_EQ(third.wait_for(100ms), std::future_status::timeout);
+  ours.send(1);
+  mp::Future<int> went_through = third.get();
+  EXPECT_EQ(first.get(), 1);
+  // A callback would wait for itself.
+  std::promise<mp::Future<int>> submitted;
+  second.add_done_callback(
+      [&](const mp::Future<int>&) { submitted.set_value(pool.submit(square, 3)); });
+  auto filler = std::async(std::launch::async, [&] { return pool.submit(square, 2); });
+  ours.send(2);
+  EXPECT_EQ(second.get(), 2);
+  mp::Future<int> of_callback = submitted.get_future().get();
+  ours.send(3);
+  EXPECT_EQ(went_through.get(), 3);
+  EXPECT_EQ(filler.get().get(), 4);
+  EXPECT_EQ(of_callback.get(), 9);
+}
+
+TEST_P(Many, WaitForRoomUntilTheirPoolEnds) {
+  for (bool breaks : {false, true}) {
+    auto [ours, theirs] = mp::Pipe<int>();
+    mp::ProcessPoolExecutor pool({.max_workers = 1,
+                                  .mp_context = context(),
+                                  .initializer = mp::call(take_gate, theirs.duplicate()),
+                                  .max_pending = 1});
+    auto held = pool.submit(pass_gate, 0);
+    std::vector<std::future<mp::Future<int>>> waiting;
+    for (int i = 0; i < 3; ++i) {
+      waiting.push_back(std::async(std::launch::async, [&] { return pool.submit(square, 1); }));
+    }
+    EXPECT_EQ(waiting[0].wait_for(50ms), std::future_status::timeout);
+    if (breaks) {
+      pool.kill_workers();
+      EXPECT_THROW(held.get(), mp::BrokenProcessPool);
+    } else {
+      pool.shutdown(false);
+    }
+    for (auto& submit : waiting) EXPECT_THROW(submit.get(), std::runtime_error);
+    if (!breaks) {
+      ours.send(7);
+      EXPECT_EQ(held.get(), 7);
+    }
+  }
+}
+
+TEST_P(Many, GoThroughABoundedPoolFromManyThreads) {
+  mp::ProcessPoolExecutor pool({.max_workers = 2, .mp_context = context(), .max_pending = 2});
+  std::vector<std::future<int>> sums;
+  for (int start = 0; start < 400; start += 100) {
+    sums.push_back(std::async(std::launch::async, [&pool, start] {
+      std::vector<mp::Future<int>> futures;
+      for (int n = start; n < start + 100; ++n) futures.push_back(pool.submit(add, n, 1));
+      int sum = 0;
+      for (auto& future : futures) sum += future.get();
+      return sum;
+    }));
+  }
+  int sum = 0;
+  for (auto& part : sums) sum += part.get();
+  EXPECT_EQ(sum, 400 * 401 / 2);
+  int mapped = 0;
+  for (int n : pool.map(square, std::views::iota(0, 100))) mapped += n;
+  EXPECT_EQ(mapped, 328'350);
 }
 
 TEST_P(Many, AreTakenAsTheyEnd) {
