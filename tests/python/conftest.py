@@ -23,6 +23,7 @@ os.environ["ENGINE"] = "multiprocessing"
 import seed_table  # noqa: E402
 import watch  # noqa: E402
 from programs import METHODS, Programs  # noqa: E402
+from travelling import run_main  # noqa: E402, F401
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell, as CI may be
     signal.signal(signal.SIGINT, signal.default_int_handler)

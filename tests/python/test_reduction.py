@@ -1,31 +1,27 @@
-"""How functions, classes and exceptions become bytes, and what a fresh process makes of them."""
+"""How functions and classes become bytes, and what a fresh process makes of them."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import multiprocessing.reduction
 import os
 import pickle
-import socket
-import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
-from multiprocessing import context, get_context
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from travelling import RunMain, starting
 
-from procession import main_module, reduction, remote_exception, spawn
+from procession import main_module, reduction, spawn
 
 HERE = Path(__file__).parent
-RunMain = Callable[..., ModuleType]
 Receive = Callable[[object, str], str]
 
 RECEIVER = """
@@ -39,24 +35,6 @@ reduction.hook()
 exec(code)
 sys.stdout.flush()
 """
-
-
-@pytest.fixture
-def run_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunMain:
-    """Runs a script as `__main__` of this process; by default one that no child imports."""
-    for name, value in {"_plan": None, "_given_up": None, "has_spawned": True}.items():
-        monkeypatch.setattr(spawn, name, value)
-
-    def run(source: str, name: str = "script.py") -> ModuleType:
-        path = tmp_path / name
-        path.write_text(textwrap.dedent(source))
-        main = main_module.module_for("__main__", None, str(path))
-        for alias in ("__main__", "__mp_main__"):
-            monkeypatch.setitem(sys.modules, alias, main)
-        exec(compile(path.read_text(), str(path), "exec", dont_inherit=True), main.__dict__)
-        return main
-
-    return run
 
 
 @pytest.fixture
@@ -79,24 +57,6 @@ def run_receiver(path: Path, code: str) -> str:
     ended = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
-
-
-@contextlib.contextmanager
-def starting() -> Iterator[None]:
-    """As in `Process.start()`: there is a process to send descriptors to."""
-
-    class Popen:
-        DupFd = staticmethod(int)
-
-        def duplicate_for_child(self, fd: int) -> int:
-            return fd
-
-    popen: Any = Popen()
-    context.set_spawning_popen(popen)
-    try:
-        yield
-    finally:
-        context.set_spawning_popen(None)
 
 
 def record(obj: object) -> bytes:
@@ -544,286 +504,3 @@ def test_registered_reducers_are_shared() -> None:
         assert pickle.loads(multiprocessing.reduction.ForkingPickler.dumps(Odd())) == 5
     finally:
         multiprocessing.reduction.ForkingPickler._extra_reducers.pop(Odd)
-
-
-# -- what can't travel
-
-
-class Db:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-class Slotted:
-    __slots__ = ("n", "sock")
-
-    def __init__(self) -> None:
-        self.n, self.sock = 1, threading.Lock()
-
-
-class Holder:
-    def __init__(self, value: object) -> None:
-        self.value = value
-        self.numbers = [1, 2]
-
-    def run(self) -> None:
-        pass
-
-
-class Refusing:
-    def __reduce__(self) -> str:
-        raise KeyError("nope")
-
-
-class TwoArguments(Exception):
-    def __init__(self, a: int, b: int) -> None:
-        super().__init__(a, b)
-
-
-class RefusingOddly:
-    def __getstate__(self) -> object:
-        raise TwoArguments(1, 2)
-
-
-def nothing(*_: object, **__: object) -> None:
-    pass
-
-
-def closure_over(value: object) -> Callable[[], object]:
-    def inner() -> object:
-        return value
-
-    return inner
-
-
-LOCK = "is a '_thread.lock' object, which can't be pickled; create it in the child"
-HOLDER = Holder({"k": [0, Db()]})
-
-
-def deep() -> list[Any]:
-    nested: list[Any] = []
-    for _ in range(100_000):
-        nested = [nested]
-    return nested
-
-
-REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
-    "args": (lambda: {"args": (1, threading.Lock())}, TypeError, f"args[1] {LOCK}"),
-    "attribute": (lambda: {"args": (Holder(Db()),)}, TypeError, f"args[0].value.lock {LOCK}"),
-    "containers": (lambda: {"args": (HOLDER,)}, TypeError, f"args[0].value['k'][1].lock {LOCK}"),
-    "slots": (lambda: {"args": (Slotted(),)}, TypeError, f"args[0].sock {LOCK}"),
-    "kwargs": (
-        lambda: {"kwargs": {"x": [0, threading.Lock()]}},
-        TypeError,
-        f"kwargs['x'][1] {LOCK}",
-    ),
-    "key": (lambda: {"args": ({Slotted(): 1},)}, TypeError, ".sock " + LOCK),
-    "long list": (
-        lambda: {"args": ([0] * 9999 + [threading.Lock()],)},
-        TypeError,
-        f"args[0][9999] {LOCK}",
-    ),
-    "bound method": (
-        lambda: {"target": HOLDER.run},
-        TypeError,
-        "target.__self__.value['k'][1].lock",
-    ),
-    "partial": (
-        lambda: {"target": functools.partial(nothing, 1, z=threading.Lock())},
-        TypeError,
-        f"target.keywords['z'] {LOCK}",
-    ),
-    "closure": (
-        lambda: {"target": closure_over(Db())},
-        TypeError,
-        f"target's closure variable 'value' → value.lock {LOCK}",
-    ),
-    "generator": (lambda: {"args": (iter(x for x in ()),)}, TypeError, "pass list(...) of it"),
-    "file": (lambda: {"args": (open(os.devnull),)}, TypeError, "pass its path"),  # noqa: SIM115
-    "thread": (
-        lambda: {"args": (threading.Thread(),)},
-        TypeError,
-        "args[0] is a 'threading.Thread' object",
-    ),
-    "database": (
-        lambda: {"args": (sqlite3.connect(":memory:"),)},
-        TypeError,
-        "open it in the child",
-    ),
-    "module": (lambda: {"args": (socket,)}, TypeError, "import it in the child"),
-    "own reduction": (
-        lambda: {"args": (Refusing(),)},
-        KeyError,
-        "args[0] is a 'test_reduction.Refusing' object whose __reduce__ raised KeyError: 'nope'",
-    ),
-    "odd exception": (
-        lambda: {"args": ([RefusingOddly()],)},
-        TypeError,
-        "args[0][0] is a 'test_reduction.RefusingOddly' object whose __getstate__ raised TwoArg",
-    ),
-    "too deep": (lambda: {"args": (deep(),)}, RecursionError, "args[0] is nested too deeply"),
-}
-
-
-@pytest.mark.parametrize(("process", "kind", "text"), REFUSED.values(), ids=REFUSED)
-def test_refusal(process: Callable[[], dict[str, Any]], kind: type[Exception], text: str) -> None:
-    arguments = process()
-    obj = get_context("spawn").Process(**{"target": nothing, **arguments})
-    with pytest.raises(kind) as raised, starting():
-        reduction.dumps_process({}, obj, method="spawn")
-    (message,) = raised.value.args
-    assert message.startswith(f"cannot send {obj.name!r} to its process (start method 'spawn'): ")
-    assert text in message
-    assert raised.value.__cause__ is not None
-    assert "\n" not in message
-    for value in arguments.get("args", ()):
-        if isinstance(value, (io.IOBase, sqlite3.Connection)):
-            value.close()
-
-
-def test_refusal_of_a_global(run_main: RunMain) -> None:
-    main = run_main(
-        """
-        import threading
-        class Db:
-            def __init__(self): self.lock = threading.Lock()
-        db = Db()
-        def query(): return db
-        def run(): return query()
-        """
-    )
-    path = r"target's global 'query' → query's global 'db' → db\.lock is"
-    with pytest.raises(TypeError, match=path), starting():
-        reduction.dumps_process({}, get_context("spawn").Process(target=main.run))
-
-
-def test_refusal_in_a_subclass_of_process() -> None:
-    class Worker(get_context("spawn").Process):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.db = Db()
-
-    refused = r"self\.db\.lock is a '_thread\.lock' object"
-    with pytest.raises(TypeError, match=refused), starting():
-        reduction.dumps_process({}, Worker())
-
-
-def test_explained_value() -> None:
-    with pytest.raises(TypeError) as raised:
-        reduction.dumps({"a": Db()})
-    error = reduction.explained({"a": Db()}, raised.value, what="an item to 'jobs'", root="item")
-    assert isinstance(error, TypeError)
-    assert str(error).startswith(f"cannot send an item to 'jobs': item['a'].lock {LOCK}")
-
-
-def test_explanation_of_what_fails_only_once() -> None:
-    error = reduction.explained(1, pickle.PicklingError("no luck"), what="it")
-    assert (type(error), str(error)) == (pickle.PicklingError, "cannot send it: no luck")
-
-
-def test_explanation_leaves_the_start_as_it_was() -> None:
-    with starting():
-        popen = context.get_spawning_popen()
-        reduction.explained([threading.Lock()], TypeError("x"), what="it")
-        assert context.get_spawning_popen() is popen
-
-
-# -- exceptions
-
-
-def round_trip(error: BaseException) -> BaseException:
-    return reduction.load_exception(reduction.dump_exception(error))
-
-
-def raised_by(function: Callable[[], object]) -> BaseException:
-    try:
-        function()
-    except BaseException as error:
-        return error
-    raise AssertionError
-
-
-def test_exception_comes_back_with_its_traceback() -> None:
-    error = raised_by(lambda: {}["missing"])  # type: ignore[index]
-    again = round_trip(error)
-    assert (type(again), again.args) == (KeyError, ("missing",))
-    assert type(again.__cause__).__name__ == "RemoteTraceback"
-    assert "raised_by" in str(again.__cause__)
-    assert "KeyError: 'missing'" in str(again.__cause__)
-
-
-def test_notes_come_back() -> None:
-    error = ValueError("x")
-    error.add_note("a note")
-    assert getattr(round_trip(error), "__notes__", None) == ["a note"]
-    error = TwoArguments(1, 2)
-    error.add_note("another")
-    assert getattr(round_trip(error), "__notes__", None) == ["another"]
-
-
-class Unlucky(Exception):
-    def __init__(self, *, keyword: int) -> None:
-        super().__init__(keyword)
-
-    def __str__(self) -> str:
-        return "unlucky"
-
-
-class NoState(Exception):
-    def __reduce__(self) -> str:
-        raise OSError
-
-    def __str__(self) -> str:
-        raise ValueError
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (Unlucky(keyword=1), "test_reduction.Unlucky: unlucky"),
-        (NoState(), "test_reduction.NoState: <its str() raises>"),
-        (ValueError(threading.Lock()), "ValueError: <unlocked _thread.lock"),
-    ],
-)
-def test_exception_that_cannot_be_rebuilt(error: Exception, text: str) -> None:
-    again = round_trip(error)
-    assert isinstance(again, reduction.RemoteException)
-    assert str(again).startswith(text)
-    assert str(pickle.loads(pickle.dumps(again))) == str(again)
-
-
-def test_exception_whose_class_is_unknown_here(
-    run_main: RunMain, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = ModuleType("of_the_child")
-    exec("class Gone(Exception): pass", module.__dict__)
-    monkeypatch.setitem(sys.modules, "of_the_child", module)
-    data = reduction.dump_exception(module.Gone("x"))
-    monkeypatch.delitem(sys.modules, "of_the_child")
-    again = reduction.load_exception(data)
-    assert (type(again), str(again)) == (reduction.RemoteException, "of_the_child.Gone: x")
-
-
-def test_exception_class_of_main(run_main: RunMain) -> None:
-    main = run_main("class Mine(Exception): pass")
-    assert type(round_trip(main.Mine("x"))) is main.Mine
-
-
-def test_exception_of_deep_recursion() -> None:
-    def down() -> None:
-        down()
-
-    assert isinstance(round_trip(raised_by(down)), RecursionError)
-
-
-def test_exception_group() -> None:
-    again = round_trip(ExceptionGroup("several", [ValueError(1), KeyError(2)]))
-    assert isinstance(again, ExceptionGroup)
-    assert [type(one) for one in again.exceptions] == [ValueError, KeyError]
-
-
-def test_exception_in_one_line() -> None:
-    error = ValueError("two\nlines")
-    error.add_note("a note")
-    assert remote_exception.in_one_line(error) == "ValueError: two lines (a note)"
-    assert remote_exception.in_one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
