@@ -430,6 +430,7 @@ bool PoolCore::deliver(pool::Outcomes& outcomes, bool at_back) {
       error.restore();
       PyErr_WriteUnraisable(support_.ptr());
     }
+    pool_.heard(message);
   }
   return false;
 }

@@ -85,12 +85,15 @@ void Board::reset(std::uint32_t index) noexcept {
   }
   board.asleep.store(0, std::memory_order_relaxed);
   board.fence_first.store(1, std::memory_order_relaxed);
+  board.left_cpu.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
   board.discard_up_to.store(0, std::memory_order_relaxed);
   board.ring_after.store(~std::uint64_t{0}, std::memory_order_relaxed);
   board.wants_room.store(0, std::memory_order_relaxed);
   board.calls_full.store(0, std::memory_order_relaxed);
   board.has_told.store(0, std::memory_order_relaxed);
+  board.heard.store(0, std::memory_order_relaxed);
+  board.waits_to_be_heard.store(0, std::memory_order_relaxed);
   clear(words(index));
 }
 

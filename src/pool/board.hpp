@@ -5,6 +5,7 @@
 // worker that is killed at any line can hurt only the task it holds. What crosses the rings is flat.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,13 @@ inline constexpr std::size_t kLargestInline = 64 << 10;
 
 // In WorkerBoard::claimed: the calls that are not yet begun have been taken back.
 inline constexpr std::uint64_t kRevoked = std::uint64_t{1} << 63;
+
+// What a message of so many bytes weighs until the parent's front door has dealt with it. A worker that
+// is ahead by more than kMostUnheard waits.
+inline constexpr std::uint32_t kMostUnheard = 1 << 20;
+constexpr std::uint32_t weight_of_message(std::size_t size) noexcept {
+  return static_cast<std::uint32_t>(std::min<std::size_t>(size + 64, kMostUnheard));
+}
 
 enum class CallKind : std::uint32_t {
   kFunction,  // its bytes, ahead of the first call that names it
@@ -82,6 +90,9 @@ struct WorkerBoard {
   std::atomic<std::uint32_t> calls_full{0};  // the parent waits for room: ring before sleeping
   std::atomic<std::uint32_t> has_told{0};    // there may be messages among the results
   os::FutexWord room{0};  // changes when results were taken that something waited for
+  // Of what the worker has told, by weight and modulo 2^32: what the parent's front door has dealt with.
+  os::FutexWord heard{0};
+  std::atomic<std::uint32_t> waits_to_be_heard{0};
 };
 
 // How the parent sleeps: the thread that waits for a result at the front, else one at the back.

@@ -156,6 +156,9 @@ class Pool {
   // Moves what workers have sent into `outcomes`, sees to dead workers, and hands out more work.
   void collect(Outcomes& outcomes);
 
+  // The front door has dealt with a message: its worker may tell more.
+  void heard(const Message& message);
+
   // Hands out work and takes in results, which stay for the next `collect`.
   void pump();
 

@@ -165,6 +165,18 @@ void Pool::take_message(const Place& place, const ResultHeader& header, base::By
   for (shm::Block block : blocks) release(block);
 }
 
+void Pool::heard(const Message& message) {
+  std::lock_guard lock(mutex_);
+  if (places_[message.place].pid != message.pid) return;  // it has ended since
+  WorkerBoard& worker = board_.worker(message.place);
+  worker.heard.fetch_add(weight_of_message(message.size), std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (worker.waits_to_be_heard.load(std::memory_order_relaxed) &&
+      worker.waits_to_be_heard.exchange(0, std::memory_order_relaxed)) {
+    os::futex_wake(worker.heard, 1 << 20);
+  }
+}
+
 void Pool::end(std::uint32_t slot, Outcome outcome) {
   Task& task = tasks_[slot];
   bool died = outcome.kind == OutcomeKind::kDied || outcome.was_begun;

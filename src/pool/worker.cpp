@@ -21,6 +21,7 @@ constexpr int kFewestSpins = 50 * kLooks;
 constexpr std::uint32_t kProbe = 32;
 constexpr int kLongestLull = 64;  // breaths: a microsecond or two
 constexpr std::chrono::milliseconds kBetweenLooks{1};
+constexpr std::chrono::seconds kLongestUnheard{1};
 constexpr int kMostCramped = 32;
 constexpr std::int64_t kShortSleepNs = 100'000;
 
@@ -48,8 +49,24 @@ void Worker::say_ready() {
   reply(ready, {});
 }
 
-// Who is told to is not who waits in `next`, so it has a word of its own to wait on.
+void Worker::wait_to_be_heard(std::uint32_t weight) {
+  base::Deadline deadline = base::Deadline::never();
+  while (true) {
+    std::uint32_t heard = own_.heard.load(std::memory_order_acquire);
+    auto ahead = static_cast<std::int32_t>(told_ - heard);
+    if (ahead <= 0 || told_ - heard + weight <= kMostUnheard || stood_still_at_ == heard) break;
+    if (deadline.passed()) stood_still_at_ = heard;
+    if (deadline.is_never()) deadline = base::Deadline::after(kLongestUnheard);
+    own_.waits_to_be_heard.store(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    os::futex_wait(own_.heard, heard, deadline);  // which looks once more
+  }
+  told_ += weight;
+}
+
+// Who is told to is not who waits in `next`, so it has words of its own to wait on.
 void Worker::tell(ResultHeader header, base::BytesView payload) {
+  wait_to_be_heard(weight_of_message(payload.size()));
   header.kind = ResultKind::kMessage;
   shm::Block block;
   if (payload.size() > kLargestInline) {

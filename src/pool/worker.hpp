@@ -41,7 +41,9 @@ class Worker {
   void reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks = {});
 
   // Tells the parent's front door something, within the call `header.task` or without one. By any
-  // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`.
+  // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`;
+  // also while the front door there is far behind with what it was told, unless that stands still for a
+  // second: it may be waiting for this worker.
   void tell(ResultHeader header, base::BytesView payload);
 
   // Whether the parent wants to know of each call when it began and how long it took.
@@ -63,6 +65,7 @@ class Worker {
  private:
   void rest() noexcept;
   void give_way() noexcept;
+  void wait_to_be_heard(std::uint32_t weight);
   bool claim();
   bool barrier() noexcept;
   void make_room() noexcept;
@@ -81,6 +84,9 @@ class Worker {
   os::Fd back_;
   std::uint64_t taken_ = 0;  // calls begun or skipped so far
   bool has_call_ = false;    // the record at the ring's front is begun
+  std::uint32_t told_ = 0;   // by weight, modulo 2^32
+  std::optional<std::uint32_t>
+      stood_still_at_;  // what had been heard when it was waited for in vain
   int spins_ = 2000 * kLooks;
   std::uint32_t vain_spins_ = 0;
   int lull_ = 0;              // breaths between the last call and a look for the next one

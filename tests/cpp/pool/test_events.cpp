@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -305,6 +307,11 @@ struct Side {
 
 base::Bytes bytes(std::size_t size) { return base::Bytes(size, std::byte{'m'}); }
 
+std::size_t hear(Pool& pool, const Outcomes& outcomes) {
+  for (const Message& message : outcomes.messages) pool.heard(message);
+  return outcomes.messages.size();
+}
+
 TEST_F(Events, MessagesOfAllSizesArriveInOrder) {
   Pool pool(workers(1));
   auto place = pool.worker_wanted(true);
@@ -342,7 +349,7 @@ TEST_F(Events, AMessageWakesTheThreadAtTheBack) {
     while (got < kCount) {
       pool.wait_back(base::Deadline::never());
       pool.collect(outcomes);
-      got += outcomes.messages.size();
+      got += hear(pool, outcomes);
     }
   });
   for (std::size_t i = 0; i < kCount; ++i) side.worker.tell({}, bytes(i % 5000));
@@ -363,7 +370,7 @@ TEST_F(Events, AMessageIsSeenWhoeverLooks) {
     while (got < kCount) {
       pool.wait_back(base::Deadline::never());
       pool.collect(outcomes);
-      got += outcomes.messages.size();
+      got += hear(pool, outcomes);
     }
     pool.ring_front();
   });
@@ -374,7 +381,7 @@ TEST_F(Events, AMessageIsSeenWhoeverLooks) {
       pool.wait_front(12345, base::Deadline::after(std::chrono::milliseconds(i % 3)),
                       [] { return false; });
       pool.collect(outcomes);
-      got += outcomes.messages.size();
+      got += hear(pool, outcomes);
       pool.leave_front();
     }
     pool.ring_back();
@@ -383,6 +390,57 @@ TEST_F(Events, AMessageIsSeenWhoeverLooks) {
   front.join();
   back.join();
   EXPECT_EQ(got, kCount);
+}
+
+TEST_F(Events, WhoIsFarAheadWithMessagesWaits) {
+  Pool pool(workers(1));
+  auto place = pool.worker_wanted(true);
+  pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
+  Side side(pool);
+  constexpr std::size_t kSize = 60'000;
+  constexpr std::size_t kMost = kMostUnheard / weight_of_message(kSize);
+  constexpr std::size_t kCount = 3 * kMost;
+  std::thread worker([&] {
+    for (std::size_t i = 0; i < kCount; ++i) side.worker.tell({}, bytes(kSize));
+  });
+  Outcomes outcomes;
+  std::size_t got = 0;
+  std::size_t heard = 0;
+  std::deque<Message> unheard;
+  auto last_heard = std::chrono::steady_clock::now();
+  while (got < kCount) {
+    pool.wait_back(base::Deadline::never());
+    pool.collect(outcomes);
+    got += outcomes.messages.size();
+    unheard.insert(unheard.end(), outcomes.messages.begin(), outcomes.messages.end());
+    auto waited = std::chrono::steady_clock::now() - last_heard;
+    if (waited < std::chrono::milliseconds(500)) {
+      EXPECT_LE(got, heard + kMost);
+    }
+    if (got < heard + kMost) continue;  // it may still tell more
+    pool.heard(unheard.front());
+    unheard.pop_front();
+    ++heard;
+    last_heard = std::chrono::steady_clock::now();
+    pool.ring_back();
+  }
+  worker.join();
+}
+
+// What hears messages may itself wait for what the worker does.
+TEST_F(Events, WhoIsNeverHeardGoesOn) {
+  Pool pool(workers(1));
+  auto place = pool.worker_wanted(true);
+  pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
+  Side side(pool);
+  Outcomes outcomes;
+  std::size_t got = 0;
+  for (int i = 0; i < 4; ++i) {
+    side.worker.tell({}, bytes(kMostUnheard / 2));
+    pool.collect(outcomes);
+    got += outcomes.messages.size();
+  }
+  EXPECT_EQ(got, 4u);
 }
 
 }  // namespace

@@ -414,6 +414,44 @@ def a_forked_child_tells_nothing():
     assert messages(handler) == ["after"]
 
 
+class Held(logging.Handler):
+    """Deals with nothing before it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.count = 0
+
+    def emit(self, record):
+        assert self.gate.wait(watch.WATCHDOG_S)
+        self.count += 1
+
+
+def say_many(count, said):
+    for _ in range(count):
+        log.info("%s", "x" * 1000)
+        said += 1
+
+
+@case(ours=True)
+def who_says_more_than_is_heard_waits():
+    handler = Held()
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    said = mp.shared_counter()
+    with Executor(1) as pool:
+        future = pool.submit(say_many, 4000, said)
+        (worker,) = pool._processes
+        watch.until(
+            lambda: int(said) > 200 and watch.stat(worker)[0] == "S",
+            "the worker to wait, or to have ended",
+        )
+        assert int(said) < 3000
+        handler.gate.set()
+        future.result()
+    assert handler.count == 4000
+
+
 # Warnings.
 
 
