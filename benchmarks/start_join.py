@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start + join of a no-op process: the standard library and procession, side by side in one run.
 
-Usage: python benchmarks/start_join.py [--rounds N] [--pause-ms MS]
+Usage: python benchmarks/start_join.py [--rounds N] [--pause-ms MS] [--given nothing|queue]
 
 With a pause before each start there is time for what is made ready for it; without one, two CPUs
-have none left for that. Each engine runs in programs of its own, in turn, so that what one keeps
-ready costs the other nothing. Quoted is the median of all rounds; a program's first start is apart.
+have none left for that. `--given queue`: each process gets a Queue as its argument. Each engine
+runs in programs of its own, in turn, so that what one keeps ready costs the other nothing. Quoted
+is the median of all rounds; a program's first start is apart.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ ENGINES = {
 }
 
 
-def run(engine: str, method: str, pause_ms: float) -> tuple[float, list[float]]:
+def run(engine: str, method: str, pause_ms: float, given: str) -> tuple[float, list[float]]:
     """One program; its first start and the later ones, in milliseconds."""
     prefix = ["-m", "procession"] if engine == "installed" else []
-    how = [*ENGINES[engine], method, str(COUNTS[method]), str(pause_ms)]
+    how = [*ENGINES[engine], method, str(COUNTS[method]), str(pause_ms), given]
     command = [sys.executable, *prefix, str(BODY), *how]
     answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return answer["first"] * 1e3, [second * 1e3 for second in answer["all"]]
@@ -41,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pause-ms", type=float, default=0)
+    parser.add_argument("--given", choices=("nothing", "queue"), default="nothing")
     options = parser.parse_args()
     rounds = options.rounds
     print(
@@ -53,7 +55,7 @@ def main() -> None:
         later: dict[str, list[float]] = {engine: [] for engine in ENGINES}
         for _ in range(rounds):
             for engine in ENGINES:
-                begin, rest = run(engine, method, options.pause_ms)
+                begin, rest = run(engine, method, options.pause_ms, options.given)
                 first[engine].append(begin)
                 later[engine] += rest
         base = statistics.median(later["multiprocessing"])

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["get_inherited_fds", "set_forkserver_preload", "stop"]
 
+# What children need to unpickle what they are given is imported ahead, once the parent has it: that
+# takes longer than all the rest of a start.
+_TRAVELS = (
+    *("multiprocessing.managers", "multiprocessing.shared_memory", "procession.connection"),
+    *("procession.heap", "procession.queues", "procession.shared", "procession.sharedctypes"),
+    *("procession.synchronize", "procession.worker"),
+)
+
 _preload: list[str] = ["__main__"]
 _zygote_data: dict[str, Any] = {}  # in the parent: what the zygote was told
 
@@ -51,7 +59,7 @@ def abbreviated(data: dict[str, Any]) -> Any:
 
 def start(name: str, sink: _engine.Sink, fds: list[int]) -> _engine.Child:
     """Start a child by this process's zygote, made anew if what it depends on changed."""
-    preload = preload_list()
+    preload = [*filter(sys.modules.__contains__, _TRAVELS), *preload_list()]
     command = spawn.command_line()
 
     def configure() -> _engine.Sink:

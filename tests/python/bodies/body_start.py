@@ -97,6 +97,21 @@ def unknown_start_method():
     assert sorted(mp.get_all_start_methods()) == sorted(METHODS)
 
 
+def are_imported(names):
+    assert [name for name in names if name not in sys.modules] == []
+
+
+@case(methods=("forkserver",), ours=True)
+def what_arrives_finds_its_modules_imported():
+    """By the zygote: an import takes longer than the rest of a start."""
+    names = []
+    for name, made in {"synchronize": mp.Lock(), "queues": mp.Queue()}.items():
+        names.append(f"procession.{name}")
+        assert run(are_imported, names).exitcode == 0
+        assert run(nothing, context=mp).exitcode == 0
+        del made
+
+
 @case()
 def used_out_of_order():
     process = mp.Process(target=nothing)
