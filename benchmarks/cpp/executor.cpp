@@ -75,8 +75,8 @@ double four_copies(const std::vector<double>& numbers) {
 
 int main(int argc, char** argv) {
   int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 11;
-  bare::Aside aside({[] { return bare::ring<Record>(kSubmits); },
-                     [] { return bare::ping_pong(kRoundTrips); }});
+  bare::Aside aside(
+      {[] { return bare::ring<Record>(kSubmits); }, [] { return bare::ping_pong(kRoundTrips); }});
   std::vector<double> ring;
   std::vector<double> ping_pong;
   std::vector<double> copies;

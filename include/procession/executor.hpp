@@ -66,7 +66,8 @@ struct ExecutorOptions {
   std::optional<std::chrono::duration<double>> timeout = {};
   // A worker without a task for so long ends.
   std::optional<std::chrono::duration<double>> idle_timeout = {};
-  // submit() waits while so many tasks have no outcome; in a callback of the pool itself it doesn't.
+  // submit() waits while so many tasks have no outcome; in a callback of the pool itself it doesn't. Of
+  // several threads that wait, each gets one through. map() has no more than so many chunks under way.
   std::optional<int> max_pending = {};
   // A worker whose resident set is larger than so many bytes after a task is replaced.
   std::optional<std::uint64_t> max_rss = {};

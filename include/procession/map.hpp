@@ -2,6 +2,7 @@
 // procession/map: a function over the elements of ranges, in a pool: what map, imap and so on give.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <deque>
@@ -137,6 +138,9 @@ class MapResults {
       if (options.buffersize == 0) {
         options.buffersize = options.chunksize * 128 * static_cast<std::size_t>(feeder.workers());
       }
+      if (is_bounded()) {
+        options.buffersize = std::min(options.buffersize, options.chunksize * feeder.max_pending());
+      }
     }
     ~State() {
       try {
@@ -146,6 +150,9 @@ class MapResults {
     }
     State(const State&) = delete;
     State& operator=(const State&) = delete;
+
+    // Then more than that many would wait in submit(), whatever the timeout.
+    bool is_bounded() const { return feeder.max_pending() > 0; }
 
     void fill() {
       while (elements < options.buffersize && !feeder.at_end()) {
@@ -171,8 +178,9 @@ class MapResults {
       bool ended = false;
       if constexpr (std::is_same_v<Order, detail::InOrder>) {
         chunk = under_way.take();
-        made_room(*chunk);  // ahead of the wait
+        if (!is_bounded()) made_room(*chunk);  // ahead of the wait
         ended = Order::wait(*chunk, left);
+        if (is_bounded() && ended) made_room(*chunk);
       } else {
         chunk = under_way.take(left);
         ended = chunk.has_value();

@@ -85,6 +85,10 @@ def prepare(source: Source) -> None:
     preload, data = pickle.load(source)
     spawn.zygote_data = data
     sys.path, sys.argv = data["sys_path"], data["sys_argv"]
+    if data["procession"]["installed"]:  # what is imported has to find it so
+        from ._install import install
+
+        install()
     for module in preload:
         if module != "__main__":
             _import_ahead(module)

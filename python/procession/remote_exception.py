@@ -101,8 +101,17 @@ def _traceback(error: BaseException) -> str:
         import traceback  # takes as long as the rest of a spawned worker's imports
 
         return "".join(traceback.format_exception(error))
-    except Exception:
-        return f"{_type_name(error)}: {_message(error)}\n"
+    except Exception:  # which it may be that imports are what fails
+        return f"{_frames(error)}{_type_name(error)}: {_message(error)}\n"
+
+
+def _frames(error: BaseException) -> str:
+    lines, entry = ["Traceback (most recent call last):\n"], error.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {entry.tb_lineno}, in {code.co_name}\n')
+        entry = entry.tb_next
+    return "".join(lines) if len(lines) > 1 else ""
 
 
 def _texts(notes: object) -> tuple[str, ...]:

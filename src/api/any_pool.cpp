@@ -152,6 +152,7 @@ api::PoolCore& AnyPool::core() const {
   return *core_;
 }
 
+std::size_t AnyPool::max_pending() const noexcept { return core_ ? core_->max_pending() : 0; }
 int AnyPool::max_workers() const noexcept { return core_ ? core_->max_workers() : 0; }
 
 AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),

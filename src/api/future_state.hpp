@@ -2,8 +2,8 @@
 // api/future_state: what the handles of one task's future share. Parent only.
 //
 // Counted by its handles and, until the task's end, by the pool's ledger. Who settles it writes the
-// outcome first and then that it is done; from then on all but the references is fixed. A forked copy may read
-// what had been settled, and nothing else: another thread may have held the lock at the fork.
+// outcome first and then that it is done; from then on all but the references is fixed. A forked copy may
+// read what had been settled, and nothing else: another thread may have held the lock at the fork.
 #pragma once
 
 #include <atomic>
@@ -69,8 +69,8 @@ struct FutureState {
   // There may be many at a time, so all of it together is small; and each change of `word` takes a
   // locked instruction, so there are few.
   static constexpr std::size_t kSmall = 24;
-  static constexpr std::uint32_t kLocked =
-      1;  // for moments: `hooks`, and the end, if there are any
+  // For moments: of `hooks`, and of the end where there are any.
+  static constexpr std::uint32_t kLocked = 1;
   static constexpr std::uint32_t kHooked = 2;
   static constexpr std::uint32_t kCancelled = 4;
   static constexpr std::uint32_t kEnded = 8;

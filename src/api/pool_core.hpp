@@ -67,6 +67,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   // In a forked copy: lets it be for ever, since other threads may have been at work in it.
   static void abandon(std::shared_ptr<PoolCore> core);
 
+  std::size_t max_pending() const noexcept { return setup_.max_pending; }
   int max_workers() const noexcept { return static_cast<int>(setup_.options.max_workers); }
 
   detail::AnyFuture submit(const detail::TaskName& name,

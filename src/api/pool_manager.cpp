@@ -126,8 +126,10 @@ void PoolCore::start_worker(std::uint32_t place) {
   }
 }
 
+// Whoever joins meanwhile manages by himself, and may want what the caller holds.
 void PoolCore::begin_managing() {
-  std::lock_guard lock(join_mutex_);
+  std::unique_lock lock(join_mutex_, std::try_to_lock);
+  if (!lock) return;
   try {
     manager_ = std::make_unique<std::thread>([self = shared_from_this()] { self->manage(); });
     managed_ = true;

@@ -185,7 +185,7 @@ std::vector<void*> Pool::cancel_all() {
 
 std::optional<std::uint32_t> Pool::worker_wanted(bool all) {
   std::lock_guard lock(mutex_);
-  if (broken_) return std::nullopt;
+  if (broken_ || (finishing_ && unfinished_ == 0)) return std::nullopt;
   std::size_t live = 0;
   std::optional<std::uint32_t> place;
   for (std::uint32_t i = 0; i < places_.size(); ++i) {

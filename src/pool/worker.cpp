@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "os/barrier.hpp"
 #include "os/cpu.hpp"
@@ -49,24 +50,30 @@ void Worker::say_ready() {
   reply(ready, {});
 }
 
+// As long as it gets on: what stands still for so long may be waiting for this worker.
 void Worker::wait_to_be_heard(std::uint32_t weight) {
+  std::uint32_t heard = own_.heard.load(std::memory_order_acquire);
   base::Deadline deadline = base::Deadline::never();
-  while (true) {
-    std::uint32_t heard = own_.heard.load(std::memory_order_acquire);
-    auto ahead = static_cast<std::int32_t>(told_ - heard);
-    if (ahead <= 0 || told_ - heard + weight <= kMostUnheard || stood_still_at_ == heard) break;
-    if (deadline.passed()) stood_still_at_ = heard;
+  while (static_cast<std::int32_t>(told_ - heard) > 0 && told_ - heard + weight > kMostUnheard &&
+         stood_still_at_ != heard) {
     if (deadline.is_never()) deadline = base::Deadline::after(kLongestUnheard);
     own_.waits_to_be_heard.store(1, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    os::futex_wait(own_.heard, heard, deadline);  // which looks once more
+    base::Waited waited = os::futex_wait(own_.heard, heard, deadline);  // which looks once more
+    if (waited == base::Waited::kInterrupted) return;  // somebody has something else for it to do
+    std::uint32_t before = std::exchange(heard, own_.heard.load(std::memory_order_acquire));
+    if (heard != before) {
+      deadline = base::Deadline::never();
+    } else if (deadline.passed()) {
+      stood_still_at_ = heard;
+    }
   }
-  told_ += weight;
 }
 
 // Who is told to is not who waits in `next`, so it has words of its own to wait on.
 void Worker::tell(ResultHeader header, base::BytesView payload) {
-  wait_to_be_heard(weight_of_message(payload.size()));
+  std::uint32_t weight = weight_of_message(payload.size());
+  wait_to_be_heard(weight);
   header.kind = ResultKind::kMessage;
   shm::Block block;
   if (payload.size() > kLargestInline) {
@@ -85,6 +92,7 @@ void Worker::tell(ResultHeader header, base::BytesView payload) {
     os::ring(parent_is_at_front() ? front_ : back_);
     os::futex_wait(own_.room, seen, base::Deadline::never());
   }
+  told_ += weight;  // only now: what can't be sent is never heard
   own_.wants_room.store(0, std::memory_order_relaxed);
   own_.has_told.store(1, std::memory_order_relaxed);
   ring_parent(kNoTask);
@@ -101,7 +109,8 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       record = calls_.peek();
     }
     int spins = spins_;
-    if (!record && std::exchange(rang_beside_, false)) {
+    bool woke_beside = std::exchange(rang_beside_, false);
+    if (!record && woke_beside) {
       give_way();
       record = calls_.peek();
       spins = 0;
@@ -113,8 +122,9 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
     }
     if (!record) {
       // Now and then a long one: a peer that has become quick is not met by short ones.
-      if (spins > 0)
+      if (spins > 0) {
         spins_ = ++vain_spins_ % kProbe == 0 ? kMostSpins : std::max(kFewestSpins, spins_ / 2);
+      }
       sleep(on_sleep, on_interrupt);
       continue;
     }

@@ -92,6 +92,7 @@ class PROCESSION_EXPORT AnyPool {
 
   bool valid() const noexcept { return core_ != nullptr; }
   int max_workers() const noexcept;
+  std::size_t max_pending() const noexcept;  // 0: any
 
   // `target` is what `write_once` writes, if the function is new to the pool.
   AnyFuture submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),

@@ -90,6 +90,7 @@ class Feeder {
 
   bool at_end() { return source_.at_end(); }
   int workers() const noexcept { return pool_.max_workers(); }
+  std::size_t max_pending() const { return pool_.max_pending(); }
 
   Chunk submit() {
     TaskFunction::Loader load =

@@ -35,7 +35,6 @@ TEST_P(Deaths, BreakThePool) {
   mp::ProcessPoolExecutor pool(options(2, mp::OnWorkerDeath::kBreak));
   auto held = pool.submit(sleep_for_ever);
   auto fatal = pool.submit(leave, 3);
-  auto waiting = pool.submit(triple, 1);
   std::string message = message_of<mp::BrokenProcessPool>([&] { fatal.get(); });
   EXPECT_TRUE(message.ends_with("exited with code 3")) << message;
   EXPECT_THROW(held.get(), mp::BrokenProcessPool);

@@ -194,6 +194,45 @@ TEST_P(Many, GoThroughABoundedPoolFromManyThreads) {
   EXPECT_EQ(mapped, 328'350);
 }
 
+TEST_P(Many, MayFindTheirPoolShutDown) {
+  for (int round = 0; round < 12; ++round) {
+    mp::ProcessPoolExecutor pool(this->pool());
+    std::atomic<bool> begun{false};
+    auto first = std::async(std::launch::async, [&]() -> std::optional<int> {
+      begun = true;
+      try {
+        return pool.submit(square, 3).get();
+      } catch (const std::runtime_error&) {  // it came too late
+        return std::nullopt;
+      }
+    });
+    while (!begun) std::this_thread::yield();
+    for (int i = 0; i < round; ++i) std::this_thread::yield();
+    pool.shutdown();
+    EXPECT_EQ(first.get().value_or(9), 9);
+  }
+}
+
+TEST_P(Many, AreMappedNoFurtherAheadThanMayBePending) {
+  auto [ours, theirs] = mp::Pipe<int>();
+  mp::ProcessPoolExecutor pool({.max_workers = 1,
+                                .mp_context = context(),
+                                .initializer = mp::call(take_gate, theirs.duplicate()),
+                                .max_pending = 2});
+  int read = 0;
+  auto numbers = std::views::iota(0, 50) | std::views::transform([&](int n) {
+                   ++read;
+                   return n;
+                 });
+  {
+    auto results = pool.map({.timeout = 20ms}, pass_gate, numbers);
+    EXPECT_THROW(results.begin(), mp::TimeoutError);
+    EXPECT_LE(read, 4);
+  }
+  for (int i = 0; i < 3; ++i) ours.send(i);  // what had been begun, and may have been given
+  EXPECT_EQ(pool.submit(square, 3).get(), 9);
+}
+
 TEST_P(Many, AreTakenAsTheyEnd) {
   auto [ours, theirs] = mp::Pipe<int>();
   mp::ProcessPoolExecutor held({.max_workers = 1,
