@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -227,12 +228,21 @@ int grow_by(std::size_t bytes) {
   return ::getpid();
 }
 
+// Of this process; a forked worker begins with as much.
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t all = 0;
+  std::size_t resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
 TEST_P(Deaths, OfWorkersThatHaveGrownTooLarge) {
-  mp::ProcessPoolExecutor pool(
-      {.max_workers = 1, .mp_context = context(), .max_rss = std::uint64_t{200} << 20});
+  std::size_t limit = resident_bytes() + (std::size_t{64} << 20);
+  mp::ProcessPoolExecutor pool({.max_workers = 1, .mp_context = context(), .max_rss = limit});
   int first = pool.submit(grow_by, 1).get();
   EXPECT_EQ(pool.submit(grow_by, 1).get(), first);
-  EXPECT_EQ(pool.submit(grow_by, std::size_t{200} << 20).get(), first);
+  EXPECT_EQ(pool.submit(grow_by, limit).get(), first);
   while (pool.submit(grow_by, 1).get() == first)
     std::this_thread::yield();  // it looks now and then
 }
