@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import importlib
 import os
 import pickle
 import signal
@@ -13,6 +14,7 @@ import time
 import watch
 from body import case, main, mp, nothing, raises, started
 
+importlib.import_module(f"{mp.__name__}.connection")  # a zygote made for it would hold up the loop
 LARGE = b"x" * 5_000_000
 
 

@@ -92,6 +92,8 @@ def told_by(name, what):
             ready, _, _ = select.select([fd], [], [], watch.WATCHDOG_S / 2)
             assert ready, f"still waiting for {name}.{what}"
             text = os.read(fd, 100).decode()
+        except BlockingIOError:  # one writer had let go of it, and another one has it since
+            continue
         finally:
             os.close(fd)
         if text:  # else a writer that was killed has only now let go of it
