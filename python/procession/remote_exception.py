@@ -101,7 +101,7 @@ def _traceback(error: BaseException) -> str:
         import traceback  # takes as long as the rest of a spawned worker's imports
 
         return "".join(traceback.format_exception(error))
-    except Exception:  # which it may be that imports are what fails
+    except Exception:  # imports may be what fails
         return f"{_frames(error)}{_type_name(error)}: {_message(error)}\n"
 
 

@@ -219,6 +219,7 @@ class Pool {
   static constexpr int kMostSpins = 2000;
   static constexpr int kFewestSpins = 50;
   static constexpr std::uint32_t kProbe = 32;
+  // Breaths before the front asks whether it keeps a worker off its CPU.
   static constexpr int kBeforeGivingWay = 4;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets

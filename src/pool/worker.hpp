@@ -85,8 +85,8 @@ class Worker {
   std::uint64_t taken_ = 0;  // calls begun or skipped so far
   bool has_call_ = false;    // the record at the ring's front is begun
   std::uint32_t told_ = 0;   // by weight, modulo 2^32
-  std::optional<std::uint32_t>
-      stood_still_at_;  // what had been heard when it was waited for in vain
+  // What had been heard when more of it was waited for in vain.
+  std::optional<std::uint32_t> stood_still_at_;
   int spins_ = 2000 * kLooks;
   std::uint32_t vain_spins_ = 0;
   int lull_ = 0;              // breaths between the last call and a look for the next one

@@ -9,35 +9,15 @@ import sys
 import textwrap
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from travelling import RunMain
 
 from procession import main_module, spawn
 from procession.main_guard import read_guards
 from procession.main_plan import MainPlan, read_plan
-
-RunMain = Callable[..., ModuleType]
-
-
-@pytest.fixture
-def run_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunMain:
-    """Runs a script as `__main__` of this process."""
-    for name, value in {"_plan": None, "_given_up": None, "_told": None}.items():
-        monkeypatch.setattr(spawn, name, value)
-
-    def run(source: str, name: str = "script.py") -> ModuleType:
-        path = tmp_path / name
-        path.write_text(textwrap.dedent(source))
-        main = main_module.module_for("__main__", None, str(path))
-        for alias in ("__main__", "__mp_main__"):
-            monkeypatch.setitem(sys.modules, alias, main)
-        exec(compile(path.read_text(), str(path), "exec", dont_inherit=True), main.__dict__)
-        return main
-
-    return run
 
 
 def plan_of(main: ModuleType) -> MainPlan:

@@ -137,6 +137,28 @@ def test_uninstall(programs: Programs, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_is_imported_later_finds_it_installed(programs: Programs, method: str) -> None:
+    """In children, too, for which it may have been imported ahead."""
+    text = f"""
+        import procession
+
+        procession.install()
+        import multiprocessing.managers
+
+        def look():
+            print(multiprocessing.managers.SyncManager._registry["Pool"][0].__module__)
+
+        if __name__ == "__main__":
+            look()
+            process = multiprocessing.get_context({method!r}).Process(target=look)
+            process.start()
+            process.join()
+    """
+    (programs.cwd / "main.py").write_text(textwrap.dedent(text))
+    programs.run([PYTHON, "main.py"]).must("procession.pool\n" * 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_imported_only(programs: Programs, method: str) -> None:
     """`import procession as mp` uses the engine and leaves multiprocessing as it is."""
     text = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -115,3 +116,15 @@ def test_exception_in_one_line() -> None:
     error.add_note("a note")
     assert remote_exception.in_one_line(error) == "ValueError: two lines (a note)"
     assert remote_exception.in_one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_frames_are_told_where_nothing_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("no luck")
+
+    error = raised_by(fail)
+    monkeypatch.setitem(sys.modules, "traceback", None)  # as where no descriptor is free
+    text = str(round_trip(error).__cause__)
+    assert re.search(
+        rf'File "{re.escape(__file__)}", line \d+, in fail\nValueError: no luck\n', text
+    )

@@ -22,7 +22,8 @@ RunMain = Callable[..., ModuleType]
 @pytest.fixture
 def run_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunMain:
     """Runs a script as `__main__` of this process; by default one that no child imports."""
-    for name, value in {"_plan": None, "_given_up": None, "has_spawned": True}.items():
+    fresh = {"_plan": None, "_given_up": None, "_told": None, "has_spawned": True}
+    for name, value in fresh.items():
         monkeypatch.setattr(spawn, name, value)
 
     def run(source: str, name: str = "script.py") -> ModuleType:

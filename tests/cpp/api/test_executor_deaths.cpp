@@ -36,6 +36,7 @@ TEST_P(Deaths, BreakThePool) {
   mp::ProcessPoolExecutor pool(options(2, mp::OnWorkerDeath::kBreak));
   auto held = pool.submit(sleep_for_ever);
   auto fatal = pool.submit(leave, 3);
+  EXPECT_THROW(pool.submit(triple, 1).get(), mp::BrokenProcessPool);  // perhaps already in submit
   std::string message = message_of<mp::BrokenProcessPool>([&] { fatal.get(); });
   EXPECT_TRUE(message.ends_with("exited with code 3")) << message;
   EXPECT_THROW(held.get(), mp::BrokenProcessPool);
@@ -243,8 +244,8 @@ TEST_P(Deaths, OfWorkersThatHaveGrownTooLarge) {
   int first = pool.submit(grow_by, 1).get();
   EXPECT_EQ(pool.submit(grow_by, 1).get(), first);
   EXPECT_EQ(pool.submit(grow_by, limit).get(), first);
-  while (pool.submit(grow_by, 1).get() == first)
-    std::this_thread::yield();  // it looks now and then
+  // It looks now and then.
+  while (pool.submit(grow_by, 1).get() == first) std::this_thread::yield();
 }
 
 TEST_P(Deaths, HaveLimitsThatMakeSense) {

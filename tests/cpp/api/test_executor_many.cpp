@@ -18,8 +18,20 @@ namespace {
 using namespace procession::tests;
 using namespace std::chrono_literals;
 
+mp::Connection<int> gate;
+void take_gate(mp::Connection<int> given) { gate = std::move(given); }
+int pass_gate(int) { return gate.recv(); }
+
 class Many : public EveryPoolMethod {
  protected:
+  // One worker, whose pass_gate waits for what comes through a pipe.
+  mp::ProcessPoolExecutor gated(const mp::Connection<int>& theirs,
+                                std::optional<int> max_pending = {}) const {
+    return mp::ProcessPoolExecutor({.max_workers = 1,
+                                    .mp_context = context(),
+                                    .initializer = mp::call(take_gate, theirs.duplicate()),
+                                    .max_pending = max_pending});
+  }
   mp::ProcessPoolExecutor pool(int workers = 2) const {
     return mp::ProcessPoolExecutor({.max_workers = workers, .mp_context = context()});
   }
@@ -96,15 +108,9 @@ TEST_P(Many, ThrowWhereTheResultWouldBe) {
   EXPECT_EQ(message_of<std::invalid_argument>([&] { ++at; }), "5");
 }
 
-mp::Connection<int> gate;
-void take_gate(mp::Connection<int> given) { gate = std::move(given); }
-int pass_gate(int) { return gate.recv(); }
-
 TEST_P(Many, HaveATimeout) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate())});
+  mp::ProcessPoolExecutor pool = gated(theirs);
   {
     auto results = pool.map({.timeout = 20ms}, pass_gate, std::vector{1, 2});
     EXPECT_THROW(results.begin(), mp::TimeoutError);
@@ -122,10 +128,7 @@ TEST_P(Many, HaveATimeout) {
 
 TEST_P(Many, WaitForRoom) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate()),
-                                .max_pending = 2});
+  mp::ProcessPoolExecutor pool = gated(theirs, 2);
   auto first = pool.submit(pass_gate, 0);
   auto second = pool.submit(pass_gate, 0);
   auto third = std::async(std::launch::async, [&] { return pool.submit(pass_gate, 0); });
@@ -150,10 +153,7 @@ TEST_P(Many, WaitForRoom) {
 TEST_P(Many, WaitForRoomUntilTheirPoolEnds) {
   for (bool breaks : {false, true}) {
     auto [ours, theirs] = mp::Pipe<int>();
-    mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                  .mp_context = context(),
-                                  .initializer = mp::call(take_gate, theirs.duplicate()),
-                                  .max_pending = 1});
+    mp::ProcessPoolExecutor pool = gated(theirs, 1);
     auto held = pool.submit(pass_gate, 0);
     std::vector<std::future<mp::Future<int>>> waiting;
     for (int i = 0; i < 3; ++i) {
@@ -215,10 +215,7 @@ TEST_P(Many, MayFindTheirPoolShutDown) {
 
 TEST_P(Many, AreMappedNoFurtherAheadThanMayBePending) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate()),
-                                .max_pending = 2});
+  mp::ProcessPoolExecutor pool = gated(theirs, 2);
   int read = 0;
   auto numbers = std::views::iota(0, 50) | std::views::transform([&](int n) {
                    ++read;
@@ -235,9 +232,7 @@ TEST_P(Many, AreMappedNoFurtherAheadThanMayBePending) {
 
 TEST_P(Many, AreTakenAsTheyEnd) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor held({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate())});
+  mp::ProcessPoolExecutor held = gated(theirs);
   auto pool = this->pool();
   for (bool both : {false, true}) {
     std::vector<mp::Future<int>> futures;
@@ -259,9 +254,7 @@ TEST_P(Many, AreTakenAsTheyEnd) {
 
 TEST_P(Many, AreWaitedFor) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor held({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate())});
+  mp::ProcessPoolExecutor held = gated(theirs);
   auto pool = this->pool();
   std::vector futures{held.submit(pass_gate, 0), pool.submit(square, 2)};
   auto first = mp::wait(futures, mp::ReturnWhen::kFirstCompleted);
@@ -306,9 +299,7 @@ TEST_P(Many, CallBackInOrderAndSurviveAThrow) {
   auto [ours, theirs] = mp::Pipe<int>();
   std::string calls;
   std::string errors = errors_of([&, &gate_of = ours, &to = theirs] {
-    mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                  .mp_context = context(),
-                                  .initializer = mp::call(take_gate, to.duplicate())});
+    mp::ProcessPoolExecutor pool = gated(to);
     auto future = pool.submit(pass_gate, 0);
     future.add_done_callback([&](const auto&) { calls += 'a'; });
     future.add_done_callback([](const auto&) { throw std::runtime_error("oh"); });
@@ -326,9 +317,7 @@ TEST_P(Many, CallBackInOrderAndSurviveAThrow) {
 
 TEST_P(Many, SubmitAndShutDownInCallbacks) {
   auto [ours, theirs] = mp::Pipe<int>();
-  mp::ProcessPoolExecutor pool({.max_workers = 1,
-                                .mp_context = context(),
-                                .initializer = mp::call(take_gate, theirs.duplicate())});
+  mp::ProcessPoolExecutor pool = gated(theirs);
   std::atomic<int> result{0};
   std::atomic<bool> refused{false};
   pool.submit(pass_gate, 0).add_done_callback([&](const mp::Future<int>& first) {

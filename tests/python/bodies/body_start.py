@@ -104,12 +104,11 @@ def are_imported(names):
 @case(methods=("forkserver",), ours=True)
 def what_arrives_finds_its_modules_imported():
     """By the zygote: an import takes longer than the rest of a start."""
-    names = []
-    for name, made in {"synchronize": mp.Lock(), "queues": mp.Queue()}.items():
-        names.append(f"procession.{name}")
-        assert run(are_imported, names).exitcode == 0
-        assert run(nothing, context=mp).exitcode == 0
-        del made
+    lock = mp.Lock()
+    assert run(are_imported, ["procession.synchronize"]).exitcode == 0
+    queue = mp.Queue()
+    assert run(are_imported, ["procession.synchronize", "procession.queues"]).exitcode == 0
+    del lock, queue
 
 
 @case()
