@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 
 #include <cstring>
+#include <vector>
 
 #include "launch/life.hpp"
 #include "launch/session.hpp"
@@ -80,12 +81,43 @@ int exit_code(const nb::module_& child, nb::python_error& error) {
   return nb::cast<int>(child.attr("exit_code_of")(error.value()));
 }
 
+// What the interpreter calls in children only would be looked up by name in each of them, where its
+// program binds functions on first use: PyOS_AfterFork_Child deletes a key.
+void bind_ahead() {
+  Py_tss_t key{};
+  if (PyThread_tss_create(&key) == 0) PyThread_tss_delete(&key);
+}
+
+// Of the interpreter's small objects, takes the room that others have left, of each size: blocks that
+// begin a pool and go on in it mean that there was none in others (16 KiB, behind a header of 48 bytes:
+// obmalloc.c since Python 3.10). Where there is no telling, nothing is kept.
+void fill_gaps() {
+  constexpr std::size_t kStep = 16, kLargest = 512, kMostBytes = std::size_t{1} << 20, kEnough = 8;
+  constexpr std::uintptr_t kPoolMask = (1 << 14) - 1, kPoolHeader = 48;
+  std::vector<void*> taken;
+  for (std::size_t size = kStep; size <= kLargest; size += kStep) {
+    taken.clear();
+    std::uintptr_t before = 0;
+    std::size_t in_order = 0;  // blocks, from the first of a pool
+    while (in_order < kEnough && taken.size() * size < kMostBytes) {
+      taken.push_back(PyObject_Malloc(size));
+      auto block = reinterpret_cast<std::uintptr_t>(taken.back());
+      bool goes_on = in_order > 0 && block == before + size;
+      in_order = (block & kPoolMask) == kPoolHeader ? 1 : goes_on ? in_order + 1 : 0;
+      before = block;
+    }
+    if (in_order == kEnough) taken.erase(taken.begin(), taken.end() - kEnough);
+    for (void* block : taken) PyObject_Free(block);
+  }
+}
+
 // Python's side of a child's life. The GIL is held throughout: nobody else runs yet.
 class PythonEntry : public launch::Entry {
  public:
   explicit PythonEntry(nb::module_ child) : child_(std::move(child)) {}
 
   void configure(launch::Start start) override {
+    bind_ahead();
     try {
       Source source(std::move(start.payload));
       child_.attr("prepare_zygote")(nb::cast(&source, nb::rv_policy::reference));
@@ -138,6 +170,23 @@ class PythonEntry : public launch::Entry {
     }
   }
 
+  bool rehearse() override {
+    try {
+      auto record = nb::cast<nb::bytes>(child_.attr("rehearsed"));
+      if (record.size() == 0) return false;
+      channel::Payload payload;
+      const auto* begin = reinterpret_cast<const std::byte*>(record.c_str());
+      payload.inline_bytes.assign(begin, begin + record.size());
+      warm_up();
+      launch::Start start = launch::Rehearsal(payload).start();
+      start.fds.emplace_back();  // the resource tracker's
+      os::Fd nobody;
+      return run(std::move(start), false, launch::ToParent(nobody)) == 0;
+    } catch (nb::python_error&) {
+      return false;
+    }
+  }
+
  private:
   nb::module_ child_;
 };
@@ -169,6 +218,8 @@ void bind_child_entry(nb::module_& module) {
       .def("readinto", &Source::readinto, "buffer"_a);
   nb::class_<launch::ToParent>(module, "ToParent", "A child's line to its parent.")
       .def("report", &report, "failure"_a);
+  module.def("fill_gaps", &fill_gaps,
+             "In a zygote: leave no room between the interpreter's small objects.");
   module.def("child_main", &child_main,
              "The whole life of a process that procession has executed.");
 }

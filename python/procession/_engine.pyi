@@ -516,6 +516,9 @@ def start_by_zygote(
 def end_idle() -> None:
     """Ends the processes that only wait for a start: the zygote and all spares."""
 
+def fill_gaps() -> None:
+    """In a zygote: leave no room between the interpreter's small objects."""
+
 def child_main() -> None:
     """The whole life of a process that procession has executed."""
 

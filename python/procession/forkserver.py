@@ -98,6 +98,7 @@ def prepare(source: Source) -> None:
             spawn.zygote_is_prepared = True
         except Exception:
             pass  # of a main that can't be imported, each child will say so itself
+    _engine.fill_gaps()  # what children make lies side by side then, on fewer pages of their own
     _child.rehearsed = _child.rehearsal()
     _child.warm_up()  # what Python caches on first use, the children then find
     _child.flush()

@@ -41,8 +41,13 @@ class Entry {
   virtual void before_fork() {}
   virtual void after_fork(bool in_child) { (void)in_child; }
 
-  // Runs in a spare child ahead of its start, to touch what every start touches.
+  // Runs in a spare child ahead of its start, to touch what every start touches; not where the start is
+  // there already.
   virtual void warm_up() {}
+
+  // Runs in a copy of a zygote that then ends: all that a child does, from its fork to its exit, with a
+  // start that does nothing. False if it can't: nothing is learnt from it then.
+  virtual bool rehearse() { return false; }
 };
 
 // The life of a child that waits on `socket` for its kStart, runs it, and exits with its code; or of

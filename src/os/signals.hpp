@@ -2,12 +2,26 @@
 // os/signals: the signal state that a child starts with.
 #pragma once
 
+#include <signal.h>
+
 #include <string>
 
 namespace procession::os {
 
 // Unblocks every signal in the calling thread.
 void unblock_all_signals() noexcept;
+
+// Blocks every signal in the calling thread while it lives.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept;
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // Ctrl-C reaches a whole terminal group: a zygote ignores it, and its children take it back.
 void ignore_interrupt() noexcept;
