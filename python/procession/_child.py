@@ -80,7 +80,8 @@ def adopt_resource_tracker(fd: int) -> None:
     """Share the parent's resource tracker, now or when its module is imported."""
     global _tracker_fd
     _tracker_fd = fd
-    _adoption.begin()
+    if _adoption not in sys.meta_path:  # as it has been since the zygote's rehearsal
+        _adoption.begin()
 
 
 def begin_exit_handlers() -> None:
@@ -132,8 +133,9 @@ def bootstrap(process_obj: BaseProcess, parent_sentinel: int, report: Report, pl
         if util is not None:
             util.info(f"process exiting with exitcode {code}")
         flush()
-        atexit._run_exitfuncs()
-        flush()
+        if atexit._ncallbacks():
+            atexit._run_exitfuncs()
+            flush()
     return code
 
 
@@ -270,6 +272,7 @@ def warm_up() -> None:
         adopt_resource_tracker(-1)
         begin_exit_handlers()
         process_obj = reduction.load_process(io.BytesIO(rehearsed))
+        bootstraps_plainly(process_obj)
         _become(process_obj, -1, rehearsing=True)
         flush()
     except Exception:

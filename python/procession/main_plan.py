@@ -33,7 +33,7 @@ class MainPlan:
     """Immutable. `kind` is "import" (by `name` or by `path`) or "value"; `reason` says why."""
 
     __slots__ = (
-        "_known", "_main", "guarded", "guarded_names", "kind", "name", "path", "reason",
+        "_data", "_known", "_main", "guarded", "guarded_names", "kind", "name", "path", "reason",
         "unguarded_names",
     )  # fmt: skip
 
@@ -45,6 +45,7 @@ class MainPlan:
     guarded_names: frozenset[str]
     unguarded_names: frozenset[str]
     _main: ref[ModuleType]
+    _data: dict[str, object] | None
     _known: WeakKeyDictionary[Any, bool]
 
     def __init__(
@@ -73,6 +74,7 @@ class MainPlan:
         for field, value in values.items():
             object.__setattr__(self, field, value)
         object.__setattr__(self, "_known", WeakKeyDictionary())
+        object.__setattr__(self, "_data", None)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse."""
@@ -89,16 +91,20 @@ class MainPlan:
         return f"<MainPlan {self.kind}{how}: {self.reason}>"
 
     def to_data(self) -> dict[str, object]:
-        """The plain values from which a child rebuilds this plan with `from_data`."""
-        return {
-            "kind": self.kind,
-            "reason": self.reason,
-            "name": self.name,
-            "path": self.path,
-            "guarded": self.guarded,
-            "guarded_names": sorted(self.guarded_names),
-            "unguarded_names": sorted(self.unguarded_names),
-        }
+        """The plain values from which a child rebuilds this plan. Nobody changes them."""
+        data = self._data
+        if data is None:
+            data = {
+                "kind": self.kind,
+                "reason": self.reason,
+                "name": self.name,
+                "path": self.path,
+                "guarded": self.guarded,
+                "guarded_names": sorted(self.guarded_names),
+                "unguarded_names": sorted(self.unguarded_names),
+            }
+            object.__setattr__(self, "_data", data)
+        return data
 
     @classmethod
     def from_data(cls, main: ModuleType, data: dict[str, Any]) -> MainPlan:

@@ -335,14 +335,16 @@ def _replace_main(module: ModuleType) -> None:
         sys.modules[name] = module
 
 
+_home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
 def command_line() -> list[str]:
     """The command that becomes a child or a zygote; the engine gives it its socket."""
     from multiprocessing import util
 
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     # The package must be found, but what lies in the working directory must not shadow a module.
     code = (
-        f"import sys; sys.path = [p for p in sys.path if p] + [{home!r}]; "
+        f"import sys; sys.path = [p for p in sys.path if p] + [{_home!r}]; "
         "from procession._engine import child_main; child_main()"
     )
     flags = util._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -46,10 +46,10 @@ Child Zygote::start(const Order& order, const std::function<void()>& on_interrup
   session.reap_abandoned();
   reap_given_up();
   int own_pidfd = session.own_pidfd();
-  os::Surroundings surroundings = os::current_surroundings();
+  os::Surroundings surroundings = this->surroundings();
   StartView view{order.name, order.payload, order.fds, surroundings, own_pidfd};
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    os::Fd reserved = os::open_null();  // so that there is a descriptor left for the pidfd
+    os::Fd reserved = os::duplicate(own_pidfd);  // so that there is a descriptor left for the pidfd
     Seat seat;
     try {
       bool sent = offer(view, seat, on_interrupt);
@@ -94,6 +94,12 @@ bool Zygote::offer(const StartView& start, Seat& seat, const std::function<void(
     throw base::OsError(seat.error_number, "the fork server can't make a process");
   }
   return sent;
+}
+
+os::Surroundings Zygote::surroundings() {
+  std::lock_guard lock(mutex_);
+  if (!own_status_.valid()) own_status_ = os::OwnStatus::open();
+  return os::current_surroundings(own_status_);
 }
 
 bool Zygote::needs_adoption() {
@@ -213,6 +219,7 @@ void Zygote::reap_given_up() {
 void Zygote::stop() {
   std::lock_guard lock(mutex_);
   if (process_) bury();
+  own_status_ = {};
   for (Seat& seat : std::exchange(spares_, {})) end_seat(std::move(seat));
   for (Seat& seat : std::exchange(given_up_, {})) end_seat(std::move(seat));
 }
@@ -225,6 +232,7 @@ pid_t Zygote::pid() {
 void Zygote::unlock_after_fork(bool in_child) {
   if (in_child) {
     process_.reset();
+    own_status_ = {};
     spares_.clear();
     given_up_.clear();
   }

@@ -51,6 +51,7 @@ class Zygote {
 
   bool offer(const StartView& start, Seat& seat, const std::function<void()>& on_interrupt);
   bool needs_adoption();
+  os::Surroundings surroundings();
   Seat take_seat();
   Seat new_seat();
   Seat make_seat(bool as_orphan);
@@ -67,6 +68,7 @@ class Zygote {
   const channel::Payload configuration_;
   std::mutex mutex_;
   std::optional<Spawned> process_;
+  os::OwnStatus own_status_;  // open while there is a zygote
   std::vector<Seat> spares_;
   std::vector<Seat> given_up_;  // whose start failed half-way
   bool needs_adoption_ = false;

@@ -12,7 +12,6 @@
 #include <string_view>
 
 #include "base/error.hpp"
-#include "os/fd.hpp"
 
 extern char** environ;  // POSIX declares it in no header
 
@@ -31,19 +30,6 @@ std::string current_cwd() {
   return ::getcwd(path.data(), path.size()) ? std::string(path.data()) : std::string();
 }
 
-// umask(2) can only be read by setting it, for a moment, in every thread: /proc tells without.
-mode_t current_umask() {
-  Fd file(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
-  std::array<char, 512> text{};
-  if (file.valid() && ::read(file.get(), text.data(), text.size() - 1) > 0) {
-    const char* line = std::strstr(text.data(), "\nUmask:");
-    if (line) return static_cast<mode_t>(std::strtoul(line + 7, nullptr, 8));
-  }
-  mode_t mask = ::umask(077);
-  ::umask(mask);
-  return mask;
-}
-
 void replace_env(const std::string& env) {
   ::clearenv();
   for (std::size_t at = 0; at < env.size();) {
@@ -60,7 +46,29 @@ void replace_env(const std::string& env) {
 
 }  // namespace
 
-Surroundings current_surroundings() { return {current_env(), current_cwd(), current_umask()}; }
+OwnStatus OwnStatus::open() {
+  OwnStatus status;
+  status.file_ = Fd(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  return status;
+}
+
+// umask(2) can only be read by setting it, for a moment, in every thread: /proc tells without.
+mode_t OwnStatus::umask() const {
+  std::array<char, 512> text{};
+  if (valid() && ::pread(file_.get(), text.data(), text.size() - 1, 0) > 0) {
+    const char* line = std::strstr(text.data(), "\nUmask:");
+    if (line) return static_cast<mode_t>(std::strtoul(line + 7, nullptr, 8));
+  }
+  mode_t mask = ::umask(077);
+  ::umask(mask);
+  return mask;
+}
+
+Surroundings current_surroundings(const OwnStatus& status) {
+  return {current_env(), current_cwd(), status.umask()};
+}
+
+Surroundings current_surroundings() { return current_surroundings(OwnStatus::open()); }
 
 bool apply(const Surroundings& wanted) {
   ::umask(wanted.umask);

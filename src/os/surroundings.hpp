@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "os/fd.hpp"
+
 namespace procession::os {
 
 struct Surroundings {
@@ -17,7 +19,22 @@ struct Surroundings {
   mode_t umask = 0;
 };
 
+// Where the process that opened it reads what it has no system call for. For one with a start after
+// the other: to open the file each time takes as long as to read it.
+class OwnStatus {
+ public:
+  OwnStatus() = default;  // of nobody
+  static OwnStatus open();
+
+  bool valid() const noexcept { return file_.valid(); }
+  mode_t umask() const;  // without setting it, unless /proc can't tell
+
+ private:
+  Fd file_;
+};
+
 // Of the calling process, now. The environment must not be changed by another thread meanwhile.
+Surroundings current_surroundings(const OwnStatus& status);
 Surroundings current_surroundings();
 
 // Makes them the calling process's own; what is the same already is left alone. OsError if the
