@@ -172,8 +172,10 @@ class PythonEntry : public launch::Entry {
 
   bool rehearse() override {
     try {
+      // Else it would import main, once more than there are processes.
+      auto spawn = nb::module_::import_("procession.spawn");
+      if (!nb::cast<bool>(spawn.attr("zygote_is_prepared"))) return false;
       auto record = nb::cast<nb::bytes>(child_.attr("rehearsed"));
-      if (record.size() == 0) return false;
       channel::Payload payload;
       const auto* begin = reinterpret_cast<const std::byte*>(record.c_str());
       payload.inline_bytes.assign(begin, begin + record.size());

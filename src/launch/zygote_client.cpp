@@ -49,7 +49,7 @@ Child Zygote::start(const Order& order, const std::function<void()>& on_interrup
   os::Surroundings surroundings = this->surroundings();
   StartView view{order.name, order.payload, order.fds, surroundings, own_pidfd};
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    os::Fd reserved = os::duplicate(own_pidfd);  // so that there is a descriptor left for the pidfd
+    os::Fd reserved = os::open_null();  // so that there is a descriptor left for the pidfd
     Seat seat;
     try {
       bool sent = offer(view, seat, on_interrupt);

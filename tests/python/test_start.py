@@ -46,6 +46,28 @@ if __name__ == "__main__":
     print("ok")
 """
 
+# Each child imports main, because its zygote was told not to.
+IMPORTS = """
+import procession as mp
+
+with open("imports.txt", "a") as file:
+    print(__name__, file=file)
+
+
+def nothing():
+    pass
+
+
+if __name__ == "__main__":
+    mp.set_forkserver_preload([])
+    context = mp.get_context("forkserver")
+    for _ in range(10):
+        process = context.Process(target=nothing)
+        process.start()
+        process.join()
+        assert process.exitcode == 0, process
+"""
+
 
 @pytest.mark.parametrize(("name", "engine", "method"), grid(body_start))
 def test_start(programs: Programs, name: str, engine: str, method: str) -> None:
@@ -55,3 +77,12 @@ def test_start(programs: Programs, name: str, engine: str, method: str) -> None:
 def test_a_zygotes_memory_stays_what_it_was(programs: Programs) -> None:
     (programs.cwd / "many_starts.py").write_text(MANY_STARTS)
     programs.run([PYTHON, "many_starts.py"]).must("ok\n")
+
+
+def test_main_is_imported_by_those_who_run_it_only(programs: Programs) -> None:
+    (programs.cwd / "imports.py").write_text(IMPORTS)
+    programs.run([PYTHON, "imports.py"]).must("")
+    lines = (programs.cwd / "imports.txt").read_text().split()
+    children = lines.count("__mp_main__")
+    assert 10 <= children <= 12, "ten and two spares"
+    assert len(lines) == children + 1
