@@ -30,7 +30,7 @@ std::vector<PageRange> own_pages();
 
 // Moves the memory of malloc(3) that `written` lies in, 32 MiB at most, to large folios, the pages of
 // `written` among it to pages of their own. What it holds, and where, stays as it was. Takes 10 ms and
-// 1 ms per MiB, and as much memory as it moves, meanwhile. Gives what of `written` may be pinned: what is
+// 2 ms per MiB, and as much memory as it moves, meanwhile. Gives what of `written` may be pinned: what is
 // in no huge page, of which fork(2) would copy all.
 std::vector<PageRange> pack_around(std::span<const PageRange> written);
 
