@@ -80,7 +80,7 @@ def adopt_resource_tracker(fd: int) -> None:
     """Share the parent's resource tracker, now or when its module is imported."""
     global _tracker_fd
     _tracker_fd = fd
-    if _adoption not in sys.meta_path:  # as it has been since the zygote's rehearsal
+    if _adoption not in sys.meta_path:  # as it has been since the zygote's warm-up
         _adoption.begin()
 
 

@@ -100,7 +100,7 @@ def prepare(source: Source) -> None:
             pass  # of a main that can't be imported, each child will say so itself
     _engine.fill_gaps()  # what children make lies side by side then, on fewer pages of their own
     _child.rehearsed = _child.rehearsal()
-    if "__main__" in preload:  # for it is imported by that
+    if "__main__" in preload:  # for this imports it
         _child.warm_up()  # what Python caches on first use, the children then find
     _child.flush()
     gc.freeze()  # the children's collector need not touch, and so copy, what is here

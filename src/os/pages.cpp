@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -26,6 +25,7 @@ namespace procession::os {
 namespace {
 
 constexpr std::uintptr_t kPage = 4096;
+constexpr std::size_t kWords = kPage / sizeof(std::uint64_t);
 constexpr int kMadviseCollapse = 25;  // MADV_COLLAPSE: Linux 6.1, glibc 2.37
 constexpr std::uintptr_t kHugePage = std::uintptr_t{2} << 20;
 constexpr std::uintptr_t kLargestMapping = std::uintptr_t{64} << 20;
@@ -173,18 +173,17 @@ bool move_to_large_folios(std::span<const PageRange> areas) {
 
 // Nobody but the stack knows what the page holds, for a moment.
 PROCESSION_ANY_MEMORY void set_apart(std::uintptr_t page) {
-  std::uint64_t
-      kept[kPage / sizeof(std::uint64_t)];  // NOLINT(*-avoid-c-arrays): nothing of it is called
+  std::uint64_t kept[kWords];  // NOLINT(*-avoid-c-arrays): nothing of std::array's is called
   auto* words = reinterpret_cast<volatile std::uint64_t*>(page);
-  for (std::size_t i = 0; i < std::size(kept); ++i) kept[i] = words[i];
+  for (std::size_t i = 0; i < kWords; ++i) kept[i] = words[i];
   if (::madvise(reinterpret_cast<void*>(page), kPage, MADV_DONTNEED) != 0) return;
-  for (std::size_t i = 0; i < std::size(kept); ++i) words[i] = kept[i];
+  for (std::size_t i = 0; i < kWords; ++i) words[i] = kept[i];
 }
 
 // What a fork doesn't find, it need not share.
 PROCESSION_ANY_MEMORY void drop_if_zero(std::uintptr_t page) {
   const auto* words = reinterpret_cast<const volatile std::uint64_t*>(page);
-  for (std::size_t i = 0; i < kPage / sizeof *words; ++i) {
+  for (std::size_t i = 0; i < kWords; ++i) {
     if (words[i] != 0) return;
   }
   ::madvise(reinterpret_cast<void*>(page), kPage, MADV_DONTNEED);

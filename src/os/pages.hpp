@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// os/pages: this process's memory page by page, and how to make its forks cheaper.
+// os/pages: what a fork of this process shares with it, page by page.
 //
 // A fork shares each page until somebody writes to it: a trap and a copy then, for each page by itself.
 // Pages that every child writes are cheaper to copy within the fork, and those that none writes are

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// os/signals: the signal state that a child starts with.
+// os/signals: which signals reach the calling process.
 #pragma once
 
 #include <signal.h>
