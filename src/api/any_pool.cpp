@@ -23,6 +23,10 @@ struct TaskDraft::Desk {
   Desk() { out.state().be_for_task(writer); }
 
   static Desk& of_this_thread() {
+    thread_local constinit Desk* known = nullptr;  // no guard to look at
+    return known ? *known : *(known = &made_for_this_thread());
+  }
+  static Desk& made_for_this_thread() {
     thread_local Desk desk;
     return desk;
   }

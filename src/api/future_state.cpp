@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/future_state.hpp"
 
+#include <cstddef>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -26,8 +28,70 @@ class FutureState::Lock {
   std::atomic<std::uint32_t>& word_;
 };
 
-FutureState::FutureState(api::PoolCore& owner) noexcept
-    : born(api::PoolCore::forks()), core(&owner) {}
+// --- where they lie
+
+// Each thread takes one state after the other from a chunk of its own. A state that lasts keeps its whole
+// chunk, which is five kilobytes.
+struct FutureState::Chunk {
+  static constexpr std::uint32_t kStates =
+#ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
+      1;
+#else
+      64;
+#endif
+  std::atomic<std::uint32_t> left{kStates};  // those that haven't gone, or haven't come
+  alignas(FutureState) std::byte memory[kStates][sizeof(FutureState)];
+
+  void let_go(std::uint32_t states) noexcept {
+    if (left.fetch_sub(states, std::memory_order_acq_rel) == states) delete this;
+  }
+};
+
+struct FutureState::Maker {
+  ~Maker() { known_ = nullptr, give_up(); }
+
+  static Maker& of_this_thread() {
+    return known_ ? *known_ : *(known_ = &made_for_this_thread());
+  }
+
+  FutureState* make(api::PoolCore& owner) {
+    if (used_ == Chunk::kStates) {
+      chunk_ = new Chunk;
+      used_ = 0;
+    }
+    auto place = static_cast<std::uint8_t>(used_++);
+    return new (chunk_->memory[place]) FutureState(owner, place);
+  }
+
+ private:
+  static Maker& made_for_this_thread() {
+    thread_local Maker maker;
+    return maker;
+  }
+
+  void give_up() noexcept {
+    if (used_ < Chunk::kStates) chunk_->let_go(Chunk::kStates - used_);
+    used_ = Chunk::kStates;
+  }
+
+  inline static thread_local constinit Maker* known_ = nullptr;  // no guard to look at
+  Chunk* chunk_ = nullptr;
+  std::uint32_t used_ = Chunk::kStates;
+};
+
+FutureState* FutureState::make(api::PoolCore& owner) {
+  return Maker::of_this_thread().make(owner);
+}
+
+void FutureState::destroy() noexcept {
+  auto* chunk = reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(this) -
+                                         offsetof(Chunk, memory) - at * sizeof(FutureState));
+  this->~FutureState();
+  chunk->let_go(1);
+}
+
+FutureState::FutureState(api::PoolCore& owner, std::uint8_t place) noexcept
+    : at(place), born(api::PoolCore::forks()), core(&owner) {}
 
 FutureState::~FutureState() {
   if (!more || !more->core) return;
@@ -54,7 +118,7 @@ Hook* FutureState::end(std::uint32_t how) noexcept {
     if (!word.compare_exchange_weak(seen, (seen | how) - kReference, std::memory_order_acq_rel)) {
       continue;
     }
-    if (seen / kReference == 1) delete this;
+    if (seen / kReference == 1) destroy();
     return nullptr;
   }
   Hook* taken = nullptr;
@@ -100,9 +164,9 @@ bool FutureState::try_add(Hook& hook) {
 
 bool FutureState::remove(Hook& hook) {
   Lock lock(*this);
-  for (Hook** at = &hooks; *at; at = &(*at)->next) {
-    if (*at != &hook) continue;
-    *at = hook.next;
+  for (Hook** each = &hooks; *each; each = &(*each)->next) {
+    if (*each != &hook) continue;
+    *each = hook.next;
     return true;
   }
   return false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // api/future_state: what the handles of one task's future share. Parent only.
 //
+// Many lie in one chunk of memory, which goes when all of them have gone.
+//
 // Counted by its handles and, until the task's end, by the pool's ledger. Who settles it writes the
 // outcome first and then that it is done; from then on all but the references is fixed. A forked copy may
 // read what had been settled, and nothing else: another thread may have held the lock at the fork.
@@ -21,11 +23,10 @@
 namespace procession::detail {
 
 struct FutureState {
-  // Its first two references are a handle's and the ledger's.
-  explicit FutureState(api::PoolCore& owner) noexcept;
+  // One whose first two references are a handle's and the ledger's.
+  static FutureState* make(api::PoolCore& owner);
   FutureState(const FutureState&) = delete;
   FutureState& operator=(const FutureState&) = delete;
-  ~FutureState();
 
   bool done() const noexcept { return (word.load(std::memory_order_acquire) & kDone) != 0; }
   bool is_cancelled() const noexcept {
@@ -36,7 +37,7 @@ struct FutureState {
     // Who has the only reference is alone with it, and needs no locked instruction.
     bool is_last = word.load(std::memory_order_acquire) / kReference == 1;
     if (is_last || word.fetch_sub(kReference, std::memory_order_acq_rel) / kReference == 1) {
-      delete this;
+      destroy();
     }
   }
 
@@ -80,6 +81,7 @@ struct FutureState {
   pool::OutcomeKind kind = pool::OutcomeKind::kResult;
   std::uint8_t small_size = 0;
   bool spilled = false;      // the payload is in the first block
+  const std::uint8_t at;     // of its chunk's
   const std::uint32_t born;  // forks of this process until then
   std::uint32_t later = 0;   // hooks for the manager thread
   pool::TaskId task = pool::kNoTask;
@@ -90,6 +92,12 @@ struct FutureState {
 
  private:
   class Lock;
+  struct Chunk;
+  struct Maker;
+
+  FutureState(api::PoolCore& owner, std::uint8_t place) noexcept;
+  ~FutureState();
+  void destroy() noexcept;
   Hook* end(std::uint32_t how) noexcept;
 };
 static_assert(sizeof(FutureState) <= 80);

@@ -84,8 +84,7 @@ PoolCore::PoolCore(const PoolSetup& setup)
   if (!setup.trace.empty()) pool_.trace_to(setup.trace);
 }
 
-void PoolCore::check_here(const char* what) const {
-  if (is_here()) return;
+void PoolCore::refuse_copy(const char* what) const {
   throw std::runtime_error("this " + std::string(what) + " belongs to process " +
                            std::to_string(pid_) + ", from which this one was forked");
 }
@@ -164,7 +163,7 @@ detail::AnyFuture PoolCore::submit(const TaskName& name,
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
   pool::FunctionId id = id_of(name, write_once, target);
-  auto* state = new FutureState(*this);
+  auto* state = FutureState::make(*this);
   detail::AnyFuture future(state);
   const base::Bytes& payload = writer.payload();
   std::vector<shm::Block> blocks = writer.take_blocks();

@@ -59,10 +59,13 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
 
   // Whether this is the process that made it.
   bool is_here() const noexcept { return born_ == forks(); }
-  void check_here(const char* what) const;
+  void check_here(const char* what) const {
+    if (!is_here()) refuse_copy(what);
+  }
 
   // Forks of this process since it began to count.
-  static std::uint32_t forks() noexcept;
+  static std::uint32_t forks() noexcept { return forks_.load(std::memory_order_relaxed); }
+  static void note_fork() noexcept { forks_.fetch_add(1, std::memory_order_relaxed); }  // here
 
   // In a forked copy: lets it be for ever, since other threads may have been at work in it.
   static void abandon(std::shared_ptr<PoolCore> core);
@@ -97,6 +100,11 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   const std::shared_ptr<const detail::Call>& initializer() const { return setup_.initializer; }
 
  private:
+  // Counted from the first pool on.
+  inline static std::atomic<std::uint32_t> forks_{0};
+
+  [[noreturn]] void refuse_copy(const char* what) const;
+
   struct NameHash {
     std::size_t operator()(const detail::TaskName& name) const noexcept;
   };

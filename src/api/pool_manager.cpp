@@ -27,7 +27,6 @@ constexpr std::chrono::seconds kGrace{1};  // between SIGTERM and SIGKILL
 struct Pools {
   std::mutex mutex;
   std::vector<std::weak_ptr<PoolCore>> alive;
-  std::atomic<std::uint32_t> forks{0};
   std::vector<std::shared_ptr<PoolCore>> abandoned;
 
   static Pools& instance();
@@ -57,7 +56,7 @@ Pools& Pools::instance() {
     Family::instance().before_finish([] { instance().finish(); });
     os::at_fork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
                 [] {
-                  ++instance().forks;
+                  PoolCore::note_fork();
                   instance().alive.clear();
                   instance().mutex.unlock();
                 });
@@ -67,10 +66,6 @@ Pools& Pools::instance() {
 }
 
 }  // namespace
-
-std::uint32_t PoolCore::forks() noexcept {
-  return Pools::instance().forks.load(std::memory_order_relaxed);
-}
 
 void PoolCore::abandon(std::shared_ptr<PoolCore> core) {
   Pools& pools = Pools::instance();

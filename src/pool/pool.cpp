@@ -8,13 +8,6 @@
 
 namespace procession::pool {
 
-namespace {
-
-// Bytes of a payload's memory that stay for the next task in its slot.
-constexpr std::size_t kLargestKept = 256;
-
-}  // namespace
-
 void Outcomes::clear() noexcept {
   messages.clear();
   ended.clear();
@@ -47,16 +40,6 @@ FunctionId Pool::add_function(base::Bytes bytes, std::string name) {
   return static_cast<FunctionId>(functions_.size() - 1);
 }
 
-TaskId Pool::id_of(std::uint32_t slot) const noexcept {
-  return tasks_[slot].generation << 32 | slot;
-}
-
-Pool::Task* Pool::find(TaskId task) noexcept {
-  std::uint32_t slot = slot_of(task);
-  if (slot >= tasks_.size() || !tasks_[slot].live || id_of(slot) != task) return nullptr;
-  return &tasks_[slot];
-}
-
 shm::Block Pool::put(base::BytesView bytes) {
   shm::Block block;
   {
@@ -86,16 +69,8 @@ TaskId Pool::submit(FunctionId function, std::uint32_t form, base::BytesView pay
     if (spilled) release(blocks.front());
     return kNoTask;
   }
-  std::uint32_t slot = 0;
-  if (free_.empty()) {
-    slot = static_cast<std::uint32_t>(tasks_.size());
-    tasks_.emplace_back();
-  } else {
-    slot = free_.back();
-    free_.pop_back();
-  }
+  std::uint32_t slot = tasks_.add();
   Task& task = tasks_[slot];
-  task.live = true;
   task.assigned = false;
   task.future = future;
   task.function = function;
@@ -139,13 +114,9 @@ void Pool::release_blocks(Task& task, std::uint64_t kept) {
 }
 
 void Pool::erase(std::uint32_t slot) noexcept {
-  Task& task = tasks_[slot];
-  release_blocks(task, 0);
-  task.live = false;
-  if (task.payload.capacity() > kLargestKept) task.payload = {};
-  ++task.generation;
+  release_blocks(tasks_[slot], 0);
+  tasks_.remove(slot);
   --unfinished_;
-  free_.push_back(slot);
 }
 
 bool Pool::is_assigned(TaskId id) {

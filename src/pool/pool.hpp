@@ -30,6 +30,7 @@
 #include "os/pidfd.hpp"
 #include "pool/board.hpp"
 #include "pool/events.hpp"
+#include "pool/ledger.hpp"
 #include "pool/stats.hpp"
 #include "pool/task_options.hpp"
 #include "shm/arena.hpp"
@@ -226,26 +227,6 @@ class Pool {
   // Submits in a row that leave it to others to see what workers have sent.
   static constexpr std::uint32_t kMostUnpumped = 64;
 
-  struct Task {
-    std::uint64_t generation = 0;
-    std::uint64_t number = 0;  // in the order of submits
-    bool live = false;
-    bool assigned = false;
-    std::uint32_t place = 0;  // if assigned
-    std::uint64_t index = 0;  // as in Given
-    void* future = nullptr;
-    FunctionId function = 0;
-    std::uint32_t form = 0;
-    std::uint32_t deaths = 0;
-    std::uint64_t expected = 0;  // ns, added to its worker's
-    std::chrono::nanoseconds timeout = kForever;
-    std::int32_t priority = 0;
-    std::uint32_t retries = 0;
-    OnDeath on_death = OnDeath::kBreak;
-    bool spilled = false;
-    base::Bytes payload;
-    std::vector<shm::Block> blocks;
-  };
   struct Function {
     base::Bytes bytes;
     std::uint64_t average = 0;  // ns of a call, or 0 if none has ended
@@ -300,9 +281,9 @@ class Pool {
     Clock::time_point kill_at;
   };
 
-  std::uint32_t slot_of(TaskId task) const noexcept { return static_cast<std::uint32_t>(task); }
-  TaskId id_of(std::uint32_t slot) const noexcept;
-  Task* find(TaskId task) noexcept;
+  static std::uint32_t slot_of(TaskId task) noexcept { return Ledger::slot_of(task); }
+  TaskId id_of(std::uint32_t slot) noexcept { return tasks_.id_of(slot); }
+  Task* find(TaskId task) noexcept { return tasks_.find(task); }
   void erase(std::uint32_t slot) noexcept;
 
   void pump_locked();
@@ -339,7 +320,10 @@ class Pool {
   void look_after_doomed();
   void release_orphans(Place& place);
   void take_back_unbegun();
+  void break_by_initializer(Place& place, const ResultHeader& header, base::BytesView payload,
+                            const std::vector<shm::Block>& blocks);
   void end(std::uint32_t slot, Outcome outcome);
+  void end_as(std::uint32_t slot, Outcome& outcome);
   // `ending`: a worker that has said so itself and may have more to say elsewhere.
   void break_all(const Outcome& reason, const Place* ending = nullptr);
   void note_ends(const std::vector<std::uint64_t>& ready);
@@ -369,9 +353,8 @@ class Pool {
   os::WaitSet back_set_;
 
   std::mutex mutex_;
-  std::deque<Task> tasks_;  // the ledger
-  std::vector<std::uint32_t> free_;
-  std::deque<Function> functions_;
+  Ledger tasks_;
+  std::vector<Function> functions_;
   std::deque<TaskId> ready_;  // may hold ids of tasks that were cancelled
   // The same of other priorities than 0; none of them is empty.
   std::map<std::int32_t, std::deque<TaskId>, std::greater<>> ranked_;

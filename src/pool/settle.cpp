@@ -83,27 +83,8 @@ void Pool::take_result(Place& place, base::BytesView record) {
     }
     return;
   }
-  Outcome outcome;
-  outcome.form = header.form;
-  outcome.spilled = header.spilled != 0 && !blocks.empty();
-  outcome.blocks = std::move(blocks);
-  outcome.begin = outcomes_.bytes.size();
-  outcome.size = payload.size();
   if (header.kind == ResultKind::kCantBegin) {
-    // Many outcomes share it, so it can't stay in a block.
-    base::Bytes spilled;
-    if (outcome.spilled) {
-      std::span<std::byte> content = arena_.bytes(outcome.blocks.front());
-      spilled.assign(content.begin(), content.end());
-      payload = spilled;
-    }
-    for (shm::Block block : std::exchange(outcome.blocks, {})) release(block);
-    outcome.spilled = false;
-    outcome.size = payload.size();
-    outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
-    outcome.kind = OutcomeKind::kBroken;
-    place.state = State::kEnding;
-    break_all(outcome, &place);
+    break_by_initializer(place, header, payload, blocks);
     return;
   }
   std::uint32_t slot = slot_of(header.task);
@@ -111,7 +92,6 @@ void Pool::take_result(Place& place, base::BytesView record) {
   if (!task || place.assigned.empty() || place.assigned.front().slot != slot) {
     throw std::runtime_error("procession: a result that nobody asked for");
   }
-  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
   place.assigned.pop_front();
   place.expected -= task->expected;
   ++place.done;
@@ -134,10 +114,35 @@ void Pool::take_result(Place& place, base::BytesView record) {
   } else if (measured) {
     average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
   }
+  // Made where it stays: there may be millions a second.
+  Outcome& outcome = outcomes_.ended.emplace_back();
   outcome.kind = header.kind == ResultKind::kResult ? OutcomeKind::kResult : OutcomeKind::kFailure;
-  release_blocks(*task, header.kept);
-  end(slot, std::move(outcome));
+  outcome.form = header.form;
+  outcome.begin = outcomes_.bytes.size();
+  outcome.size = payload.size();
+  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  if (!blocks.empty()) {
+    outcome.spilled = header.spilled != 0;
+    outcome.blocks = std::move(blocks);
+  }
+  if (!task->blocks.empty()) release_blocks(*task, header.kept);
+  end_as(slot, outcome);
   if (header.retires) retire(place);
+}
+
+// Many outcomes share what it raised, so that can't stay in a block.
+void Pool::break_by_initializer(Place& place, const ResultHeader& header, base::BytesView payload,
+                                const std::vector<shm::Block>& blocks) {
+  Outcome outcome;
+  outcome.form = header.form;
+  outcome.kind = OutcomeKind::kBroken;
+  if (header.spilled != 0 && !blocks.empty()) payload = arena_.bytes(blocks.front());
+  outcome.begin = outcomes_.bytes.size();
+  outcome.size = payload.size();
+  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  for (shm::Block block : blocks) release(block);
+  place.state = State::kEnding;
+  break_all(outcome, &place);
 }
 
 void Pool::begin_to_idle(Place& place) noexcept {
@@ -178,6 +183,11 @@ void Pool::heard(const Message& message) {
 }
 
 void Pool::end(std::uint32_t slot, Outcome outcome) {
+  end_as(slot, outcomes_.ended.emplace_back(std::move(outcome)));
+}
+
+// `outcome` is among those that are to be collected.
+void Pool::end_as(std::uint32_t slot, Outcome& outcome) {
   Task& task = tasks_[slot];
   bool died = outcome.kind == OutcomeKind::kDied || outcome.was_begun;
   if (outcome.kind == OutcomeKind::kResult) ++counters_.done;
@@ -194,7 +204,6 @@ void Pool::end(std::uint32_t slot, Outcome outcome) {
   outcome.task = id_of(slot);
   outcome.future = task.future;
   outcome.function = task.function;
-  outcomes_.ended.push_back(std::move(outcome));
   erase(slot);
 }
 

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// pool/ledger: every task of a pool from its submit to its outcome.
+//
+// Tasks stay where they are; the memory of one that has ended is the next one's. Not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "pool/board.hpp"
+#include "pool/task_options.hpp"
+#include "shm/arena.hpp"
+
+namespace procession::pool {
+
+struct alignas(64) Task {
+  std::uint32_t generation = 0;
+  bool live = false;
+  bool assigned = false;
+  bool spilled = false;  // the payload is in the first block
+  OnDeath on_death = OnDeath::kBreak;
+  void* future = nullptr;
+  std::uint64_t number = 0;  // in the order of submits
+  FunctionId function = 0;
+  std::uint32_t form = 0;
+  std::uint32_t place = 0;  // if assigned,
+  std::uint32_t deaths = 0;
+  std::uint64_t index = 0;     // of its call, among all that its worker was sent,
+  std::uint64_t expected = 0;  // ns, added to its worker's
+  std::chrono::nanoseconds timeout = kForever;
+  std::int32_t priority = 0;
+  std::uint32_t retries = 0;
+  base::Bytes payload;
+  std::vector<shm::Block> blocks;
+};
+
+class Ledger {
+ public:
+  Task& operator[](std::uint32_t slot) noexcept { return chunks_[slot / kChunk][slot % kChunk]; }
+
+  // Slots above this have never been used.
+  std::uint32_t size() const noexcept { return size_; }
+
+  TaskId id_of(std::uint32_t slot) noexcept {
+    return TaskId{(*this)[slot].generation} << 32 | slot;
+  }
+  static std::uint32_t slot_of(TaskId task) noexcept { return static_cast<std::uint32_t>(task); }
+
+  // Null if it has ended.
+  Task* find(TaskId task) noexcept {
+    std::uint32_t slot = slot_of(task);
+    if (slot >= size_) return nullptr;
+    Task& found = (*this)[slot];
+    return found.live && found.generation == task >> 32 ? &found : nullptr;
+  }
+
+  // A slot for another one, which is live, and as the last one there has left it.
+  std::uint32_t add() {
+    std::uint32_t slot = size_;
+    if (!free_.empty()) {
+      slot = free_.back();
+      free_.pop_back();
+    } else {
+      if (slot % kChunk == 0) chunks_.push_back(std::make_unique<Task[]>(kChunk));
+      ++size_;
+    }
+    (*this)[slot].live = true;
+    return slot;
+  }
+
+  void remove(std::uint32_t slot) noexcept {
+    Task& task = (*this)[slot];
+    if (task.payload.capacity() > kLargestKept) task.payload = {};
+    task.live = false;
+    ++task.generation;
+    free_.push_back(slot);
+  }
+
+ private:
+  static constexpr std::uint32_t kChunk = 256;
+  // Bytes of a payload's memory that stay for the next task in its slot.
+  static constexpr std::size_t kLargestKept = 256;
+
+  std::vector<std::unique_ptr<Task[]>> chunks_;
+  std::uint32_t size_ = 0;
+  std::vector<std::uint32_t> free_;
+};
+
+}  // namespace procession::pool
