@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// pool/board: the memory that a pool's parent and its workers share, and the records in it.
+// pool/board: the memory that a pool's parent and its workers share.
 //
 // Per worker a ring of calls and a ring of results, each with one writer and one reader, so that a
-// worker that is killed at any line can hurt only the task it holds. What crosses the rings is flat.
+// worker that is killed at any line can hurt only the task it holds.
 #pragma once
 
 #include <algorithm>
@@ -14,18 +14,10 @@
 #include "os/futex.hpp"
 #include "os/memfd.hpp"
 #include "pool/last_words.hpp"
+#include "pool/records.hpp"
 #include "shm/ring.hpp"
 
 namespace procession::pool {
-
-using TaskId = std::uint64_t;
-using FunctionId = std::uint32_t;
-
-inline constexpr TaskId kNoTask = ~TaskId{0};
-inline constexpr TaskId kAnyTask = kNoTask - 1;
-
-// Payloads above this many bytes go through the arena. Rings are large enough for any below.
-inline constexpr std::size_t kLargestInline = 64 << 10;
 
 // In WorkerBoard::claimed: the calls that are not yet begun have been taken back.
 inline constexpr std::uint64_t kRevoked = std::uint64_t{1} << 63;
@@ -36,41 +28,6 @@ inline constexpr std::uint32_t kMostUnheard = 1 << 20;
 constexpr std::uint32_t weight_of_message(std::size_t size) noexcept {
   return static_cast<std::uint32_t>(std::min<std::size_t>(size + 64, kMostUnheard));
 }
-
-enum class CallKind : std::uint32_t {
-  kFunction,  // its bytes, ahead of the first call that names it
-  kCall,
-  kStop,  // end after what came before
-};
-
-struct CallHeader {
-  TaskId task = kNoTask;
-  CallKind kind = CallKind::kCall;
-  FunctionId function = 0;
-  std::uint32_t form = 0;     // the front door's: how the payload is to be read
-  std::uint32_t blocks = 0;   // shm::Blocks of the arena that follow, ahead of the payload
-  std::uint32_t spilled = 0;  // the payload is in the first of them
-};
-
-enum class ResultKind : std::uint32_t {
-  kReady,      // the worker waits for calls
-  kResult,     // what the function returned
-  kFailure,    // what it raised
-  kCantBegin,  // what the worker's initializer raised; it ends
-  kMessage,    // what the front door there tells the one here, within a task or not
-};
-
-struct ResultHeader {
-  TaskId task = kNoTask;
-  ResultKind kind = ResultKind::kResult;
-  std::uint32_t form = 0;
-  std::uint32_t blocks = 0;  // that follow, as of a call
-  std::uint32_t spilled = 0;
-  std::uint32_t retires = 0;     // the worker has grown too large: it is to be replaced
-  std::int64_t began = 0;        // when it began the call, or was ready: ns of CLOCK_MONOTONIC
-  std::int64_t nanoseconds = 0;  // that the call took; 0: about as long as others of its function
-  std::uint64_t kept = 0;  // of the call's blocks, bit by bit: those that the worker holds on to
-};
 
 // What a worker and the parent tell each other beside the rings.
 struct WorkerBoard {

@@ -142,17 +142,18 @@ void Pool::dispatch() {
 }
 
 // If there's no room, the worker rings when it has made some and has nothing left to do.
-bool Pool::send(Place& place, std::initializer_list<base::BytesView> parts) noexcept {
-  if (place.calls.try_write(parts)) return true;
+bool Pool::send(Place& place, const CallHeader& header, std::span<const shm::Block> blocks,
+                base::BytesView payload) noexcept {
+  if (write_record(place.calls, header, blocks, payload)) return true;
   board_.worker(index_of(place)).calls_full.store(1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return place.calls.try_write(parts);
+  return write_record(place.calls, header, blocks, payload);
 }
 
 void Pool::send_stop(Place& place) noexcept {
   CallHeader stop{kNoTask, CallKind::kStop};
   place.state = State::kEnding;
-  place.owes_stop = !send(place, {std::as_bytes(std::span(&stop, 1))});
+  place.owes_stop = !send(place, stop, {}, {});
   if (!place.owes_stop) wake(index_of(place));
 }
 
@@ -163,18 +164,12 @@ bool Pool::assign(Place& place, TaskId id) {
   if (place.knows.size() <= task.function) place.knows.resize(functions_.size());
   if (!place.knows[task.function]) {
     CallHeader header{kNoTask, CallKind::kFunction, task.function};
-    if (!send(place, {std::as_bytes(std::span(&header, 1)), function.bytes})) return false;
+    if (!send(place, header, {}, function.bytes)) return false;
     place.knows[task.function] = true;
   }
   std::int64_t now = recorder_ ? now_ns() : 0;  // ahead of all that the worker does with it
-  CallHeader header{id,
-                    CallKind::kCall,
-                    task.function,
-                    task.form,
-                    static_cast<std::uint32_t>(task.blocks.size()),
-                    task.spilled ? 1U : 0U};
-  if (!send(place, {std::as_bytes(std::span(&header, 1)), std::as_bytes(std::span(task.blocks)),
-                    task.payload})) {
+  CallHeader header{id, CallKind::kCall, task.function, task.form, 0, task.spilled ? 1U : 0U};
+  if (!send(place, header, task.blocks, task.payload)) {
     wake(index_of(place));  // it may have a function to take, which makes room
     return false;
   }

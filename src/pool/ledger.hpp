@@ -26,9 +26,9 @@ struct alignas(64) Task {
   void* future = nullptr;
   std::uint64_t number = 0;  // in the order of submits
   FunctionId function = 0;
-  std::uint32_t form = 0;
+  std::uint16_t form = 0;
+  std::uint16_t deaths = 0;
   std::uint32_t place = 0;  // if assigned,
-  std::uint32_t deaths = 0;
   std::uint64_t index = 0;     // of its call, among all that its worker was sent,
   std::uint64_t expected = 0;  // ns, added to its worker's
   std::chrono::nanoseconds timeout = kForever;

@@ -57,7 +57,7 @@ void Pool::release(shm::Block block) {
   }
 }
 
-TaskId Pool::submit(FunctionId function, std::uint32_t form, base::BytesView payload, void* future,
+TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                     std::vector<shm::Block> blocks, const TaskOptions& options) {
   bool spilled = payload.size() > kLargestInline;
   if (spilled) {

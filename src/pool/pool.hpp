@@ -118,7 +118,7 @@ class Pool {
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
   // it and are released at its end; a payload above kLargestInline gets one of its own. kNoTask after
   // `close`, with the blocks still the caller's; OsError (ENOMEM) if memory is full.
-  TaskId submit(FunctionId function, std::uint32_t form, base::BytesView payload, void* future,
+  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks = {}, const TaskOptions& options = {});
 
   // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
@@ -297,7 +297,8 @@ class Pool {
   Place* place_for(const Task& task) noexcept;
   bool can_take(Place& place, const Task& task) noexcept;
   bool assign(Place& place, TaskId task);
-  bool send(Place& place, std::initializer_list<base::BytesView> parts) noexcept;
+  bool send(Place& place, const CallHeader& header, std::span<const shm::Block> blocks,
+            base::BytesView payload) noexcept;
   void send_stop(Place& place) noexcept;
   void tell_when_to_ring() noexcept;
   void wake(std::uint32_t index) noexcept;

@@ -16,9 +16,6 @@ namespace {
 constexpr std::uint32_t kMostDeaths = 3;
 constexpr std::uint32_t kMostFailedStarts = 10;
 
-// Any two of them have a sum and a difference.
-constexpr bool is_time(std::int64_t ns) { return ns >= 0 && ns < std::int64_t{1} << 62; }
-
 }  // namespace
 
 void Pool::take_results(std::uint32_t index) {
@@ -49,20 +46,9 @@ void Pool::take_results(std::uint32_t index) {
 
 void Pool::take_result(Place& place, base::BytesView record) {
   ResultHeader header;
-  if (record.size() < sizeof header) throw std::runtime_error("procession: a torn result");
-  std::memcpy(&header, record.data(), sizeof header);
-  if (!is_time(header.began) || !is_time(header.nanoseconds)) {
-    throw std::runtime_error("procession: a torn result");
-  }
-  base::BytesView payload = record.subspan(sizeof header);
-  if (payload.size() / sizeof(shm::Block) < header.blocks) {
-    throw std::runtime_error("procession: a torn result");
-  }
-  std::vector<shm::Block> blocks(header.blocks);
-  if (!blocks.empty()) {
-    std::memcpy(blocks.data(), payload.data(), header.blocks * sizeof(shm::Block));
-  }
-  payload = payload.subspan(header.blocks * sizeof(shm::Block));
+  RecordRest rest = read_record(record, header);
+  base::BytesView payload = rest.payload;
+  std::vector<shm::Block> blocks = rest.copied_blocks();
   for (shm::Block block : blocks) arena_.hand_over(block, arena_.party());
   if (header.kind == ResultKind::kReady) {
     place.ready = true;
@@ -104,8 +90,10 @@ void Pool::take_result(Place& place, base::BytesView record) {
   bool measured = header.nanoseconds > 0;
   auto took = measured ? static_cast<std::uint64_t>(header.nanoseconds) : average;
   place.busy += took;
-  place.free_since = header.began + header.nanoseconds;
   if (recorder_) {
+    // What was under way when somebody began to listen doesn't say.
+    if (header.began == 0) header.began = now_ns() - header.nanoseconds;
+    place.free_since = header.began + header.nanoseconds;
     recorder_->answered(slot, header.kind == ResultKind::kFailure, header.began,
                         header.nanoseconds);
   }

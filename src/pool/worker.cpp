@@ -82,13 +82,12 @@ void Worker::tell(ResultHeader header, base::BytesView payload) {
     header.spilled = header.blocks = 1;
     payload = {};
   }
-  auto head = std::as_bytes(std::span(&header, 1));
-  auto table = std::as_bytes(std::span(&block, header.blocks));
-  while (!results_.try_write({head, table, payload})) {
+  auto blocks = std::span(&block, header.blocks);
+  while (!write_record(results_, header, blocks, payload)) {
     std::uint32_t seen = own_.room.load(std::memory_order_relaxed);
     own_.wants_room.store(1, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (results_.try_write({head, table, payload})) break;
+    if (write_record(results_, header, blocks, payload)) break;
     os::ring(parent_is_at_front() ? front_ : back_);
     os::futex_wait(own_.room, seen, base::Deadline::never());
   }
@@ -129,23 +128,15 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       continue;
     }
     Call call;
-    if (record->size() < sizeof call.header) throw std::runtime_error("procession: a torn call");
-    std::memcpy(&call.header, record->data(), sizeof call.header);
+    RecordRest rest = read_record(*record, call.header);
     if (call.header.kind == CallKind::kStop) return std::nullopt;
     // What was taken back may have ended elsewhere, and its blocks be gone.
     if (call.header.kind == CallKind::kCall && !claim()) {
       calls_.pop();
       continue;
     }
-    base::BytesView rest = record->subspan(sizeof call.header);
-    if (rest.size() / sizeof(shm::Block) < call.header.blocks) {
-      throw std::runtime_error("procession: a torn call");
-    }
-    call.blocks.resize(call.header.blocks);
-    if (!call.blocks.empty()) {
-      std::memcpy(call.blocks.data(), rest.data(), call.header.blocks * sizeof(shm::Block));
-    }
-    call.payload = rest.subspan(call.header.blocks * sizeof(shm::Block));
+    call.payload = rest.payload;
+    call.blocks = rest.copied_blocks();
     if (call.header.spilled && !call.blocks.empty()) {
       call.payload = arena_.bytes(call.blocks.front());
       call.blocks.erase(call.blocks.begin());
@@ -246,19 +237,17 @@ void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm
     header.spilled = 1;
     payload = {};
   }
-  header.blocks = static_cast<std::uint32_t>(blocks.size());
+  if (header.task != kNoTask && !wants_times()) header.began = 0;
   if (resident_ && header.task != kNoTask) header.retires = has_grown() ? 1 : 0;
-  auto head = std::as_bytes(std::span(&header, 1));
-  auto table = std::as_bytes(std::span(blocks));
-  if (!results_.try_write({head, table, payload})) {
+  if (!write_record(results_, header, blocks, payload)) {
     do {
       own_.wants_room.store(1, std::memory_order_seq_cst);
       own_.asleep.store(1, std::memory_order_seq_cst);
       if (!barrier()) continue;
-      if (results_.try_write({head, table, payload})) break;
+      if (write_record(results_, header, blocks, payload)) break;
       os::ring(parent_is_at_front() ? front_ : back_);
       os::futex_wait(own_.asleep, 1, base::Deadline::never());
-    } while (!results_.try_write({head, table, payload}));
+    } while (!write_record(results_, header, blocks, payload));
     own_.wants_room.store(0, std::memory_order_relaxed);
     own_.asleep.store(0, std::memory_order_relaxed);
   }

@@ -6,15 +6,9 @@
 
 namespace procession::shm {
 
-namespace {
-
-// Before each record: its length in bytes; records begin at multiples of 8.
-using Length = std::uint64_t;
-constexpr Length kGoOnAtFront = ~Length{0};
-
-constexpr std::uint64_t rounded(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
-
-}  // namespace
+using ring::kGoOnAtFront;
+using ring::Length;
+using ring::rounded;
 
 RingWriter::RingWriter(RingMemory memory) noexcept
     : memory_(memory),
@@ -24,28 +18,14 @@ RingWriter::RingWriter(RingMemory memory) noexcept
 bool RingWriter::try_write(std::initializer_list<base::BytesView> parts) noexcept {
   std::uint64_t length = 0;
   for (base::BytesView part : parts) length += part.size();
-  std::uint64_t size = memory_.data.size();
-  std::uint64_t at = tail_ & (size - 1);
-  std::uint64_t needed = sizeof(Length) + rounded(length);
-  std::uint64_t skipped = size - at < needed ? size - at : 0;
-  if (tail_ + skipped + needed - seen_head_ > size) {
-    seen_head_ = memory_.control->head.load(std::memory_order_acquire);
-    if (tail_ + skipped + needed - seen_head_ > size) return false;
-  }
-  std::byte* data = memory_.data.data();
-  if (skipped > 0) {
-    std::memcpy(data + at, &kGoOnAtFront, sizeof kGoOnAtFront);
-    at = 0;
-  }
-  std::memcpy(data + at, &length, sizeof length);
-  at += sizeof length;
+  std::byte* at = try_begin(length);
+  if (!at) return false;
   for (base::BytesView part : parts) {
     if (part.empty()) continue;
-    std::memcpy(data + at, part.data(), part.size());
+    std::memcpy(at, part.data(), part.size());
     at += part.size();
   }
-  tail_ += skipped + needed;
-  memory_.control->tail.store(tail_, std::memory_order_release);
+  publish();
   return true;
 }
 
@@ -59,11 +39,8 @@ RingReader::RingReader(RingMemory memory) noexcept
       seen_tail_(head_),
       next_(head_) {}
 
-std::optional<base::BytesView> RingReader::peek() {
-  if (seen_tail_ == head_) {
-    seen_tail_ = memory_.control->tail.load(std::memory_order_acquire);
-    if (seen_tail_ == head_) return std::nullopt;
-  }
+// The record at `head_`, of what has been published.
+base::BytesView RingReader::read() {
   std::uint64_t size = memory_.data.size();
   std::uint64_t begin = head_;
   std::uint64_t published = seen_tail_ - begin;
@@ -88,12 +65,7 @@ std::optional<base::BytesView> RingReader::peek() {
     throw std::runtime_error("procession: a ring is corrupted");
   }
   next_ = begin + sizeof length + rounded(length);
-  return base::BytesView(memory_.data.data() + at, length);
-}
-
-void RingReader::pop() noexcept {
-  head_ = next_;
-  memory_.control->head.store(head_, std::memory_order_release);
+  return {memory_.data.data() + at, length};
 }
 
 void RingReader::abandon() noexcept {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -29,6 +30,16 @@ struct RingMemory {
   std::span<std::byte> data;  // its size is a power of two
 };
 
+namespace ring {
+
+// Before each record: its length in bytes; records begin at multiples of 8.
+using Length = std::uint64_t;
+inline constexpr Length kGoOnAtFront = ~Length{0};
+
+constexpr std::uint64_t rounded(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
+
+}  // namespace ring
+
 class RingWriter {
  public:
   RingWriter() = default;
@@ -36,6 +47,31 @@ class RingWriter {
 
   // The largest record that always finds room once the reader has caught up.
   std::size_t largest() const noexcept { return memory_.data.size() / 2 - 16; }
+
+  // Room for a record of so many bytes, which `publish` publishes; null if there is none now.
+  std::byte* try_begin(std::size_t length) noexcept {
+    std::uint64_t size = memory_.data.size();
+    std::uint64_t at = tail_ & (size - 1);
+    std::uint64_t needed = sizeof(ring::Length) + ring::rounded(length);
+    std::uint64_t skipped = size - at < needed ? size - at : 0;
+    next_ = tail_ + skipped + needed;
+    if (next_ - seen_head_ > size) {
+      seen_head_ = memory_.control->head.load(std::memory_order_acquire);
+      if (next_ - seen_head_ > size) return nullptr;
+    }
+    std::byte* data = memory_.data.data();
+    if (skipped > 0) {
+      std::memcpy(data + at, &ring::kGoOnAtFront, sizeof ring::kGoOnAtFront);
+      at = 0;
+    }
+    ring::Length told = length;
+    std::memcpy(data + at, &told, sizeof told);
+    return data + at + sizeof told;
+  }
+  void publish() noexcept {
+    tail_ = next_;
+    memory_.control->tail.store(tail_, std::memory_order_release);
+  }
 
   // Publishes a record made of `parts`, one after the other. False if there's no room now.
   bool try_write(std::initializer_list<base::BytesView> parts) noexcept;
@@ -47,6 +83,7 @@ class RingWriter {
   RingMemory memory_;
   std::uint64_t tail_ = 0;
   std::uint64_t seen_head_ = 0;
+  std::uint64_t next_ = 0;  // the tail once the record that was begun is published
 };
 
 class RingReader {
@@ -56,8 +93,17 @@ class RingReader {
 
   // The oldest record, in place until it is popped, or nothing. std::runtime_error if the ring is
   // corrupted.
-  std::optional<base::BytesView> peek();
-  void pop() noexcept;
+  std::optional<base::BytesView> peek() {
+    if (seen_tail_ == head_) {
+      seen_tail_ = memory_.control->tail.load(std::memory_order_acquire);
+      if (seen_tail_ == head_) return std::nullopt;
+    }
+    return read();
+  }
+  void pop() noexcept {
+    head_ = next_;
+    memory_.control->head.store(head_, std::memory_order_release);
+  }
 
   // Lets go of all there is, read or not: of a ring that is corrupted. It can't be read any more.
   void abandon() noexcept;
@@ -66,6 +112,8 @@ class RingReader {
   bool has_record() const noexcept;
 
  private:
+  base::BytesView read();
+
   RingMemory memory_;
   std::uint64_t head_ = 0;
   std::uint64_t seen_tail_ = 0;
