@@ -180,7 +180,8 @@ detail::AnyFuture PoolCore::submit(const TaskName& name,
     throw std::runtime_error(kClosed);
   }
   if (may_grow_.load(std::memory_order_relaxed)) grow(*state);
-  if (pool_.is_broken()) look();
+  // While they, and their futures, are in the cache.
+  if (pool_.has_outcomes()) look();
   return future;
 }
 

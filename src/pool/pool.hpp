@@ -184,6 +184,8 @@ class Pool {
 
   // Whether there is something to collect now; whether a worker's end, or a message, is.
   bool has_news() const noexcept;
+  // Whether there are outcomes that have been taken from where they came.
+  bool has_outcomes() const noexcept { return has_outcomes_.load(std::memory_order_acquire); }
   bool has_losses() const noexcept { return has_losses_.load(std::memory_order_acquire); }
 
   // Tasks without an outcome; workers that are there or being started, and one more as long as a
