@@ -115,7 +115,7 @@ nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args
   auto* future = reinterpret_cast<FutureObject*>(object.ptr());
   Py_INCREF(future);  // the ledger's
   future->task =
-      pool_.submit(known->second, static_cast<std::uint32_t>(form),
+      pool_.submit(known->second, static_cast<std::uint16_t>(form),
                    pickled.is_valid() ? bytes_of(pickled.ptr()) : scratch_, future, {}, options);
   return object;
 }
@@ -156,7 +156,7 @@ nb::object PoolCore::submit_pickled(nb::handle self, nb::bytes payload, nb::list
   std::vector<shm::Block> blocks = put_all(buffers);
   Py_INCREF(future);
   nb::gil_scoped_release unlocked;
-  pool::TaskId task = pool_.submit(function, static_cast<std::uint32_t>(Form::kAnything),
+  pool::TaskId task = pool_.submit(function, static_cast<std::uint16_t>(Form::kAnything),
                                    bytes_of(payload.ptr()), future, std::move(blocks), options);
   future->task = task;
   return object;
@@ -170,7 +170,7 @@ void PoolCore::submit_in(Batch& batch, std::optional<pool::FunctionId> function,
   if (max_pending_ > 0) wait_for_room();
   if (function && write_args(args)) {
     Batch::Slot& slot = batch.add();
-    slot.set_task(pool_.submit(*function, static_cast<std::uint32_t>(Form::kPlainArgs), scratch_,
+    slot.set_task(pool_.submit(*function, static_cast<std::uint16_t>(Form::kPlainArgs), scratch_,
                                slot.future()));
     return;
   }
@@ -180,7 +180,7 @@ void PoolCore::submit_in(Batch& batch, std::optional<pool::FunctionId> function,
       nb::cast<std::tuple<nb::bytes, nb::list, std::string>>(by_rule(nb::tuple(given)));
   std::vector<shm::Block> blocks = put_all(buffers);
   Batch::Slot& slot = batch.add();
-  slot.set_task(pool_.submit(label(name), static_cast<std::uint32_t>(Form::kAnything),
+  slot.set_task(pool_.submit(label(name), static_cast<std::uint16_t>(Form::kAnything),
                              bytes_of(payload.ptr()), slot.future(), std::move(blocks)));
 }
 
@@ -273,8 +273,8 @@ bool PoolCore::take_back(FutureObject& future, bool running) {
 // The memory that came with an outcome, each block released when its last view is gone.
 nb::list PoolCore::buffers_of(const nb::object& core, const pool::Outcome& outcome) {
   nb::list buffers;
-  for (std::size_t i = outcome.spilled ? 1 : 0; i < outcome.blocks.size(); ++i) {
-    shm::Block block = outcome.blocks[i];
+  for (std::size_t i = outcome.spilled ? 1 : 0; i < outcome.blocks().size(); ++i) {
+    shm::Block block = outcome.blocks()[i];
     auto release = [this, block, core] { pool_.release(block); };
     buffers.append(nb::cast(new ArenaBuffer(pool_.content(block), std::move(release)),
                             nb::rv_policy::take_ownership));
@@ -306,8 +306,8 @@ nb::object PoolCore::value_of(const nb::object& core, const pool::Outcome& outco
       return support_.attr("load_failure")(to_python(payload));
     case pool::OutcomeKind::kTimedOut: {
       failed = true;
-      double seconds = std::chrono::duration<double>(outcome.death->timeout).count();
-      return support_.attr("timed_out")(name_of(outcome.function), outcome.death->pid, seconds);
+      double seconds = std::chrono::duration<double>(outcome.death()->timeout).count();
+      return support_.attr("timed_out")(name_of(outcome.function), outcome.death()->pid, seconds);
     }
     default:
       failed = true;
@@ -337,22 +337,22 @@ nb::object tuple_of(const pool::Circumstances& more) {
 nb::object PoolCore::death_of(const pool::Outcome& outcome, base::BytesView payload) {
   bool broken = outcome.kind == pool::OutcomeKind::kBroken;
   // Of many tasks that end at once, all share the text.
-  if (broken && outcome.death && !broken_by_.is_none()) {
+  if (broken && outcome.death() && !broken_by_.is_none()) {
     return support_.attr("broken_again")(broken_by_);
   }
   nb::object pid = nb::none();
   nb::object code = nb::none();
   nb::object more = nb::none();
   nb::object name = nb::none();
-  if (outcome.death) {
-    pid = nb::int_(outcome.death->pid);
-    code = nb::int_(outcome.death->status.value());
+  if (outcome.death()) {
+    pid = nb::int_(outcome.death()->pid);
+    code = nb::int_(outcome.death()->status.value());
     // Somebody may have reaped it first, by its process object.
-    if (outcome.death->status == os::kStatusLost && processes_.contains(pid)) {
+    if (outcome.death()->status == os::kStatusLost && processes_.contains(pid)) {
       code = processes_[pid].attr("exitcode");
     }
-    if (outcome.death->more) more = tuple_of(*outcome.death->more);
-    if (outcome.death->function) name = nb::make_tuple(name_of(*outcome.death->function));
+    if (outcome.death()->more) more = tuple_of(*outcome.death()->more);
+    if (outcome.death()->function) name = nb::make_tuple(name_of(*outcome.death()->function));
   }
   nb::object error = support_.attr("death")(broken, pid, code, name, to_python(payload), more);
   if (broken && broken_by_.is_none()) broken_by_ = error;
@@ -378,14 +378,14 @@ void PoolCore::finish_future(FutureObject& future, nb::object value, bool failed
 nb::object PoolCore::take_value(const nb::object& core, const pool::Outcome& outcome,
                                 base::BytesView payload, bool& failed) {
   nb::object value;
-  if (outcome.spilled) payload = pool_.content(outcome.blocks.front());
+  if (outcome.spilled) payload = pool_.content(outcome.blocks().front());
   try {
     value = value_of(core, outcome, payload, failed);
   } catch (nb::python_error& error) {
     failed = true;
     value = nb::borrow(error.value());
   }
-  if (outcome.spilled) pool_.release(outcome.blocks.front());
+  if (outcome.spilled) pool_.release(outcome.blocks().front());
   return value;
 }
 

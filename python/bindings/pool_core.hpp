@@ -18,7 +18,7 @@
 namespace procession::bindings {
 
 // How a payload is to be read: of a call, then of a result.
-enum class Form : std::uint32_t {
+enum class Form : std::uint16_t {
   kArgs,  // pickled positional arguments
   kArgsAndKeywords,
   kAnything,    // pickled (function, arguments, keywords); the call's function id means nothing

@@ -84,7 +84,7 @@ class PoolWorker {
   void tell(std::uint32_t form, nb::bytes payload) {
     if (os::process_id() != pid_) return;  // a forked child: the ring is not its to write to
     pool::ResultHeader header{current_};
-    header.form = form;
+    header.form = static_cast<std::uint16_t>(form);
     worker_.tell(header, bytes_of(payload));
   }
 
@@ -156,7 +156,7 @@ class PoolWorker {
     std::vector<std::shared_ptr<View>> views;
     try {
       nb::object result = called(call, views);
-      header.form = static_cast<std::uint32_t>(Form::kNone);
+      header.form = static_cast<std::uint16_t>(Form::kNone);
       if (!result.is_none()) payload = dumped(result, header, blocks);
     } catch (nb::python_error& error) {
       payload.reset();
@@ -223,15 +223,15 @@ class PoolWorker {
                     std::vector<shm::Block>& blocks) {
     int budget = kPlainBudget;
     if (write_plain(result.ptr(), budget, plain_)) {
-      header.form = static_cast<std::uint32_t>(Form::kPlainValue);
+      header.form = static_cast<std::uint16_t>(Form::kPlainValue);
       return {};
     }
     budget = kPlainBudget;
     if (is_plain(result.ptr(), budget)) {
-      header.form = static_cast<std::uint32_t>(Form::kPlain);
+      header.form = static_cast<std::uint16_t>(Form::kPlain);
       return dumps_(result, 5);
     }
-    header.form = static_cast<std::uint32_t>(Form::kObject);
+    header.form = static_cast<std::uint16_t>(Form::kObject);
     nb::object parts = support_.attr("dump_result")(result);
     for (nb::handle buffer : nb::borrow<nb::list>(parts[1])) {
       BufferView view(buffer);

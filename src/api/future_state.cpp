@@ -136,8 +136,8 @@ Hook* FutureState::end(std::uint32_t how) noexcept {
 Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   kind = outcome.kind;
   spilled = outcome.spilled;
-  if (!outcome.blocks.empty()) {
-    more_to_write().blocks = std::move(outcome.blocks);
+  if (!outcome.blocks().empty()) {
+    more_to_write().blocks = std::move(outcome.more->blocks);
     more->core = core->shared_from_this();
   }
   if (!spilled && bytes.size() <= kSmall) {

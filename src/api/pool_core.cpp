@@ -198,8 +198,8 @@ shm::Block PoolCore::put(base::BytesView bytes) {
 
 std::unique_ptr<Ending> PoolCore::ending_of(const pool::Outcome& outcome, base::BytesView payload) {
   auto ending = std::make_unique<Ending>();
-  if (outcome.death) ending->death = *outcome.death;
-  if (!outcome.death) {
+  if (outcome.death()) ending->death = *outcome.death();
+  if (!outcome.death()) {
     ending->initializer.assign(payload.begin(), payload.end());
     return ending;
   }
@@ -207,9 +207,9 @@ std::unique_ptr<Ending> PoolCore::ending_of(const pool::Outcome& outcome, base::
     ending->function = show_function(outcome.function);
   }
   if (outcome.kind != pool::OutcomeKind::kTimedOut &&
-      outcome.death->status == os::kStatusLost) {  // somebody reaped it first, by its Process
+      outcome.death()->status == os::kStatusLost) {  // somebody reaped it first, by its Process
     std::lock_guard lock(crew_mutex_);
-    auto worker = workers_.find(outcome.death->pid);
+    auto worker = workers_.find(outcome.death()->pid);
     std::optional<int> code;
     if (worker != workers_.end()) code = worker->second->poll();
     if (code) ending->death->status = *code < 0 ? os::ExitStatus{0, -*code} : os::ExitStatus{*code};
@@ -285,9 +285,10 @@ void PoolCore::want(int more) {
 
 void PoolCore::look() {
   if (!pool_.has_news()) return;
-  pool::Outcomes outcomes;
-  pool_.collect(outcomes);
-  settle(outcomes, Where::kAside);
+  if (aside_taken_.exchange(true)) return;  // somebody does; also what is settled by that may ask
+  pool_.collect(aside_outcomes_);
+  settle(aside_outcomes_, Where::kAside);
+  aside_taken_.store(false);
 }
 
 // --- wait

@@ -162,6 +162,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   std::atomic<std::uint32_t> waiting_behind_{0};
   os::FutexWord turns_{0};
   pool::Outcomes front_outcomes_;  // of who is at the front
+  std::atomic<bool> aside_taken_{false};
+  pool::Outcomes aside_outcomes_;  // of who only looks
 
   std::mutex want_mutex_;
   int wanting_ = 0;

@@ -60,18 +60,34 @@ struct Death {
 enum class OutcomeKind : std::uint8_t { kResult, kFailure, kDied, kBroken, kTimedOut };
 
 struct Outcome {
-  TaskId task = kNoTask;
+  // What few have.
+  struct More {
+    std::vector<shm::Block> blocks;
+    std::shared_ptr<const Death> death;
+  };
+
+  // The receiver's to release.
+  std::span<const shm::Block> blocks() const noexcept {
+    return more ? std::span<const shm::Block>(more->blocks) : std::span<const shm::Block>();
+  }
+  // Or null. Of kTimedOut it is to come, so that only its pid is known.
+  const Death* death() const noexcept { return more ? more->death.get() : nullptr; }
+
   void* future = nullptr;  // as given to submit
-  OutcomeKind kind = OutcomeKind::kResult;
-  std::uint32_t form = 0;
-  std::size_t begin = 0;  // of the payload in Outcomes::bytes
+  std::size_t begin = 0;   // of the payload in Outcomes::bytes
   std::size_t size = 0;
-  bool spilled = false;            // the payload is in the first block instead
-  std::vector<shm::Block> blocks;  // the receiver's to release
-  std::uint32_t function = 0;
-  std::shared_ptr<const Death> death;  // of kTimedOut: to come, so that only its pid is known
-  bool was_begun = false;              // kBroken: by the worker that died
+  FunctionId function = 0;
+  std::uint16_t form = 0;
+  OutcomeKind kind = OutcomeKind::kResult;
+  bool spilled = false;    // the payload is in the first block instead
+  bool was_begun = false;  // kBroken: by the worker that died
+  std::shared_ptr<More> more;
 };
+
+inline std::shared_ptr<Outcome::More> more_of(Death death) {
+  return std::make_shared<Outcome::More>(
+      Outcome::More{{}, std::make_shared<const Death>(std::move(death))});
+}
 
 // What a worker's end asks of the front door: to reap it.
 struct Loss {

@@ -111,7 +111,7 @@ void Pool::take_result(Place& place, base::BytesView record) {
   outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
   if (!blocks.empty()) {
     outcome.spilled = header.spilled != 0;
-    outcome.blocks = std::move(blocks);
+    outcome.more = std::make_shared<Outcome::More>(Outcome::More{std::move(blocks), nullptr});
   }
   if (!task->blocks.empty()) release_blocks(*task, header.kept);
   end_as(slot, outcome);
@@ -187,9 +187,8 @@ void Pool::end_as(std::uint32_t slot, Outcome& outcome) {
   if (recorder_) {  // those with an answer have been told of
     EventKind kind = timed_out ? EventKind::kTimedOut : EventKind::kBroken;
     recorder_->ended(slot, died ? EventKind::kDied : kind,
-                     outcome.death ? outcome.death->status.value() : 0);
+                     outcome.death() ? outcome.death()->status.value() : 0);
   }
-  outcome.task = id_of(slot);
   outcome.future = task.future;
   outcome.function = task.function;
   erase(slot);
@@ -274,7 +273,7 @@ void Pool::settle_death(Place& place, const Death& death) {
   OnDeath on_death =
       place.assigned.empty() ? options_.on_death : tasks_[place.assigned.front().slot].on_death;
   if (stopping_) on_death = OnDeath::kBreak;
-  outcome.death = std::make_shared<Death>(death);
+  outcome.more = more_of(death);
   bool never_begins = failed_starts_ >= kMostFailedStarts;
   const Given* given = begun(place);
   if (recorder_ && given) recorder_->started(given->slot, place.free_since);

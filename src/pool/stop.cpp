@@ -52,7 +52,7 @@ Pool::Clock::time_point Pool::keep_time_of(Place& place, Clock::time_point now) 
       std::uint32_t slot = place.assigned.front().slot;
       Outcome outcome;
       outcome.kind = OutcomeKind::kTimedOut;
-      outcome.death = std::make_shared<Death>(Death{place.pid, {}, {}, {}, tasks_[slot].timeout});
+      outcome.more = more_of(Death{place.pid, {}, {}, {}, tasks_[slot].timeout});
       stop_worker(place);
       end(slot, std::move(outcome));
     }

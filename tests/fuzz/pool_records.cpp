@@ -144,7 +144,7 @@ class Parent {
     pool_.collect(outcomes_);
     for (const pool::Outcome& outcome : outcomes_.ended) {
       touch(base::BytesView(outcomes_.bytes).subspan(outcome.begin, outcome.size));
-      for (Block block : outcome.blocks) look_into(block);
+      for (Block block : outcome.blocks()) look_into(block);
     }
     for (const pool::Message& message : outcomes_.messages) {
       touch(base::BytesView(outcomes_.bytes).subspan(message.begin, message.size));

@@ -232,13 +232,13 @@ void Crew::settle(Outcomes& outcomes) {
     auto number = reinterpret_cast<std::uintptr_t>(outcome.future) - 1;
     Ending& ending = endings_.at(number);
     auto payload = outcome.spilled
-                       ? base::BytesView(pool_.content(outcome.blocks.at(0)))
+                       ? base::BytesView(pool_.content(outcome.blocks().front()))
                        : base::BytesView(outcomes.bytes).subspan(outcome.begin, outcome.size);
     ++ending.count;
     ending.kind = outcome.kind;
     ending.right = is_right(jobs_.at(number), payload);
-    ending.death = outcome.death;
-    for (shm::Block block : outcome.blocks) pool_.release(block);
+    if (outcome.more) ending.death = outcome.more->death;
+    for (shm::Block block : outcome.blocks()) pool_.release(block);
     ++ended_;
   }
   to_reap_.insert(to_reap_.end(), outcomes.losses.begin(), outcomes.losses.end());
