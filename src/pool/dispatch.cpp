@@ -14,6 +14,7 @@ namespace {
 // Work that a worker is given ahead: enough to hide the way there and back, little enough that a
 // slow task holds up few others.
 constexpr std::uint64_t kAheadNs = 1'000'000;
+constexpr std::uint64_t kGrantNs = 20'000;   // of that, decided at once where there are several
 constexpr std::size_t kMostAhead = 4096;  // calls: their results are to find room
 
 }  // namespace
@@ -127,7 +128,29 @@ bool Pool::give_at_once(TaskId id) {
   if (!place || !assign(*place, id)) return false;
   if (place->assigned.size() == 1) busy_.fetch_add(1, std::memory_order_relaxed);
   if (place->assigned.size() == 2) dispatch();  // others are to ring when they have run dry
+  if (place->assigned.size() >= 2) grant(*place, tasks_[slot_of(id)].function);
   return true;
+}
+
+// Nobody idles who could have them, and none of the busy ones has much less to do after them.
+void Pool::grant(Place& place, FunctionId function) noexcept {
+  std::uint64_t average = functions_[function].average;
+  if (average == 0 || recorder_ || options_.tasks_per_worker > 0 || options_.timeout != kForever ||
+      place.state != State::kThere || place.timed || place.revoked || !nothing_ready()) {
+    return;
+  }
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    if (places_[i].state == State::kThere && places_[i].assigned.empty()) return;
+  }
+  std::uint64_t most = present_ > 1 ? kGrantNs : kAheadNs;
+  if (place.expected >= kAheadNs) return;
+  quick_.left = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>({std::min(most, kAheadNs - place.expected) / average,
+                               kMostAhead - std::min(kMostAhead, place.assigned.size()),
+                               kMostUnpumped}));
+  quick_.function = function;
+  quick_.place = index_of(place);
+  quick_.expected = average;
 }
 
 void Pool::dispatch() {

@@ -8,6 +8,12 @@
 
 namespace procession::pool {
 
+namespace {
+
+constexpr std::size_t kLargestQuick = 256;  // bytes of a payload
+
+}  // namespace
+
 void Outcomes::clear() noexcept {
   messages.clear();
   ended.clear();
@@ -35,7 +41,7 @@ std::vector<int> Pool::worker_fds() const {
 // --- submit
 
 FunctionId Pool::add_function(base::Bytes bytes, std::string name) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   functions_.push_back({std::move(bytes), 0, std::move(name)});
   return static_cast<FunctionId>(functions_.size() - 1);
 }
@@ -57,6 +63,52 @@ void Pool::release(shm::Block block) {
   }
 }
 
+TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
+                    void* future) {
+  if (payload.size() <= kLargestQuick) {
+    std::lock_guard lock(mutex_);
+    if (quick_.left > 0 && quick_.function == function) {
+      TaskId task = submit_quickly(form, payload, future);
+      if (task != kNoTask) return task;
+    }
+  }
+  return submit(function, form, payload, future, {}, {});
+}
+
+// kNoTask if there's no room in the ring.
+TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* future) {
+  std::uint32_t slot = tasks_.add();
+  TaskId id = id_of(slot);
+  Place& place = places_[quick_.place];
+  if (!write_record(place.calls, {id, CallKind::kCall, quick_.function, form}, {}, payload)) {
+    tasks_.remove(slot);
+    quick_.left = 0;
+    return kNoTask;
+  }
+  --quick_.left;
+  Task& task = tasks_[slot];
+  task.assigned = true;
+  task.spilled = false;
+  task.on_death = options_.on_death;
+  task.future = future;
+  task.number = submits_++;
+  task.function = quick_.function;
+  task.form = form;
+  task.deaths = 0;
+  task.place = quick_.place;
+  task.index = place.sent;
+  task.expected = quick_.expected;
+  task.timeout = kForever;
+  task.priority = 0;
+  task.retries = options_.retries;
+  if (!payload.empty() || !task.payload.empty()) task.payload.assign(payload.begin(), payload.end());
+  place.expected += task.expected;
+  place.assigned.emplace_back(slot, place.sent++);
+  ++unfinished_;
+  wake(quick_.place);
+  return id;
+}
+
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                     std::vector<shm::Block> blocks, const TaskOptions& options) {
   bool spilled = payload.size() > kLargestInline;
@@ -64,7 +116,7 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     blocks.insert(blocks.begin(), put(payload));
     payload = {};
   }
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   if (closed_) {
     if (spilled) release(blocks.front());
     return kNoTask;
@@ -120,13 +172,13 @@ void Pool::erase(std::uint32_t slot) noexcept {
 }
 
 bool Pool::is_assigned(TaskId id) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   Task* task = find(id);
   return task && task->assigned;
 }
 
 void* Pool::cancel(TaskId id, bool running) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   Task* task = find(id);
   if (!task) return nullptr;
   if (task->assigned && !(running && stop_running(slot_of(id)))) return nullptr;
@@ -139,7 +191,7 @@ void* Pool::cancel(TaskId id, bool running) {
 }
 
 std::vector<void*> Pool::cancel_all() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   std::vector<void*> futures;
   while (std::deque<TaskId>* queue = next_queue()) {
     std::uint32_t slot = slot_of(queue->front());
@@ -155,7 +207,7 @@ std::vector<void*> Pool::cancel_all() {
 // --- workers come
 
 std::optional<std::uint32_t> Pool::worker_wanted(bool all) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   if (broken_ || (finishing_ && unfinished_ == 0)) return std::nullopt;
   std::size_t live = 0;
   std::optional<std::uint32_t> place;
@@ -171,7 +223,7 @@ std::optional<std::uint32_t> Pool::worker_wanted(bool all) {
 }
 
 void Pool::add_worker(std::uint32_t index, pid_t pid, os::Fd pidfd) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   Place& place = places_[index];
   place.state = State::kThere;
   place.pid = pid;
@@ -191,18 +243,18 @@ void Pool::add_worker(std::uint32_t index, pid_t pid, os::Fd pidfd) {
 }
 
 void Pool::no_worker(std::uint32_t index) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   places_[index].state = State::kNone;
   board_.reset(index);
 }
 
 void Pool::close() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   closed_ = true;
 }
 
 void Pool::finish() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   finishing_ = true;
   pump_for_others();
 }
@@ -211,12 +263,12 @@ std::uint32_t Pool::index_of(const Place& place) const noexcept {
   return static_cast<std::uint32_t>(&place - places_.data());
 }
 std::size_t Pool::unfinished() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   return unfinished_;
 }
 
 std::size_t Pool::workers() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   return static_cast<std::size_t>(
       std::count_if(places_.begin(), places_.end(),
                     [](const Place& place) { return place.state != State::kNone; }) +

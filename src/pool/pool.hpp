@@ -134,8 +134,9 @@ class Pool {
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
   // it and are released at its end; a payload above kLargestInline gets one of its own. kNoTask after
   // `close`, with the blocks still the caller's; OsError (ENOMEM) if memory is full.
+  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future);
   TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
-                std::vector<shm::Block> blocks = {}, const TaskOptions& options = {});
+                std::vector<shm::Block> blocks, const TaskOptions& options = {});
 
   // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
   shm::Block put(base::BytesView bytes);
@@ -261,6 +262,14 @@ class Pool {
   };
   using Clock = base::Deadline::Clock;
   static constexpr Clock::time_point kNever = Clock::time_point::max();
+  // Calls of one function, all as usual, that a worker will certainly be given next: decided at once,
+  // valid as long as nobody but them has the mutex.
+  struct Quick {
+    std::uint32_t left = 0;
+    FunctionId function = 0;
+    std::uint32_t place = 0;
+    std::uint64_t expected = 0;  // ns of each
+  };
   // Between SIGTERM and SIGKILL, for a worker that is stopped and what came of it.
   static constexpr std::chrono::seconds kGrace{1};
   struct Place {
@@ -304,6 +313,17 @@ class Pool {
   Task* find(TaskId task) noexcept { return tasks_.find(task); }
   void erase(std::uint32_t slot) noexcept;
 
+  // The mutex, for whatever may change what `quick_` was granted for.
+  class Hold {
+   public:
+    explicit Hold(Pool& pool) : lock_(pool.mutex_) { pool.quick_.left = 0; }
+
+   private:
+    std::lock_guard<std::mutex> lock_;
+  };
+
+  TaskId submit_quickly(std::uint16_t form, base::BytesView payload, void* future);
+  void grant(Place& place, FunctionId function) noexcept;
   void pump_locked();
   void pump_for_others();
   void dispatch();
@@ -372,6 +392,7 @@ class Pool {
   os::WaitSet back_set_;
 
   std::mutex mutex_;
+  Quick quick_;
   Ledger tasks_;
   std::vector<Function> functions_;
   std::deque<TaskId> ready_;  // may hold ids of tasks that were cancelled

@@ -159,7 +159,7 @@ void Pool::take_message(const Place& place, const ResultHeader& header, base::By
 }
 
 void Pool::heard(const Message& message) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   if (places_[message.place].pid != message.pid) return;  // it has ended since
   WorkerBoard& worker = board_.worker(message.place);
   worker.heard.fetch_add(weight_of_message(message.size), std::memory_order_seq_cst);
@@ -220,7 +220,7 @@ void Pool::break_all(const Outcome& reason, const Place* ending) {
 void Pool::note_ends(const std::vector<std::uint64_t>& ready) {
   for (std::uint64_t key : ready) {
     if (key == kEvent) continue;
-    std::lock_guard lock(mutex_);
+    Hold hold(*this);
     Place& place = places_[key];
     // Another thread may have been told the same, and the place have a new holder since.
     if (!place.pidfd.valid() || !os::peek_status(place.pidfd)) continue;

@@ -10,7 +10,7 @@
 namespace procession::pool {
 
 Stats Pool::stats() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   Stats stats;
   stats.counters = counters_;
   for (std::uint32_t i = 0; i < places_.size(); ++i) {
@@ -42,7 +42,7 @@ Stats Pool::stats() {
 }
 
 std::string Pool::name_of(FunctionId function) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   return function < functions_.size() ? functions_[function].name : std::string();
 }
 
@@ -64,7 +64,7 @@ Recorder& Pool::recorder() {
 }
 
 std::shared_ptr<EventStream> Pool::listen(std::size_t limit) {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   std::shared_ptr<EventStream> stream = recorder().listen(limit);
   if (has_ended_) stream->end();
   return stream;
@@ -75,7 +75,7 @@ void Pool::trace_to(const std::string& path) {
     return id < functions_.size() ? std::string_view(functions_[id].name) : std::string_view();
   };
   auto trace = std::make_unique<TraceFile>(path, name_of);
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   recorder().trace_to(std::move(trace));
 }
 
@@ -83,7 +83,7 @@ std::string Pool::write_trace() {
   TraceFile* trace = nullptr;
   bool has_ended = false;
   {
-    std::lock_guard lock(mutex_);
+    Hold hold(*this);
     trace = recorder_ ? recorder_->trace() : nullptr;  // stays from now on
     has_ended = has_ended_;
   }
@@ -97,7 +97,7 @@ std::string Pool::write_trace() {
 }
 
 void Pool::end_events() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   has_ended_ = true;
   if (recorder_) recorder_->end();
 }

@@ -60,13 +60,13 @@ bool Pool::has_news() const noexcept {
 }
 
 void Pool::pump() {
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   pump_locked();
 }
 
 void Pool::collect(Outcomes& outcomes) {
   outcomes.clear();
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   pump_locked();
   std::swap(outcomes, outcomes_);
   has_outcomes_.store(false, std::memory_order_release);
@@ -105,7 +105,7 @@ bool Pool::keeps_a_worker_off() const noexcept {
 
 bool Pool::comes_with_others(TaskId awaited) {
   if (wants_all()) return false;
-  std::lock_guard lock(mutex_);
+  Hold hold(*this);
   const Task* task = find(awaited);
   return task && task->assigned && places_[task->place].sent > task->index + kInLine;
 }
