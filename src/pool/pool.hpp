@@ -359,6 +359,9 @@ class Pool {
   void look_after_doomed();
   void release_orphans(Place& place);
   void take_back_unbegun();
+  bool take_plain_result(Place& place, base::BytesView record);
+  Task& answered(Place& place, TaskId id, std::uint64_t took);
+  Outcome& add_outcome(std::uint16_t form, base::BytesView payload);
   void break_by_initializer(Place& place, const ResultHeader& header, base::BytesView payload,
                             const std::vector<shm::Block>& blocks);
   void end(std::uint32_t slot, Outcome outcome);

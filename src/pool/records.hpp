@@ -190,6 +190,15 @@ inline RecordRest read_record(base::BytesView record, CallHeader& header) {
   return rest_of(record, more.blocks);
 }
 
+// The head of a result that is as usual, ahead of its payload; nothing if it's more than that.
+inline std::optional<wire::Short> plain_result(base::BytesView record) noexcept {
+  wire::Short head;
+  if (record.size() < sizeof head) return std::nullopt;
+  std::memcpy(&head, record.data(), sizeof head);
+  bool is_plain = !head.has_more && head.kind == static_cast<std::uint8_t>(ResultKind::kResult);
+  return is_plain ? std::optional(head) : std::nullopt;
+}
+
 inline RecordRest read_record(base::BytesView record, ResultHeader& header) {
   auto head = wire::cut<wire::Short>(record);
   header.task = head.task;

@@ -28,7 +28,7 @@ void Pool::take_results(std::uint32_t index) {
   if (worker.has_told.load(std::memory_order_relaxed)) worker.has_told.exchange(0);
   try {
     while (std::optional<base::BytesView> record = place.results.peek()) {
-      take_result(place, *record);
+      if (!take_plain_result(place, *record)) take_result(place, *record);
       place.results.pop();
     }
   } catch (const std::runtime_error&) {  // its memory is corrupted: it is not to be trusted
@@ -73,49 +73,80 @@ void Pool::take_result(Place& place, base::BytesView record) {
     break_by_initializer(place, header, payload, blocks);
     return;
   }
+  std::int64_t took = header.nanoseconds;
+  Task& task = answered(place, header.task, static_cast<std::uint64_t>(took));
   std::uint32_t slot = slot_of(header.task);
-  Task* task = find(header.task);
-  if (!task || place.assigned.empty() || place.assigned.front().slot != slot) {
-    throw std::runtime_error("procession: a result that nobody asked for");
-  }
-  place.assigned.pop_front();
-  place.expected -= task->expected;
-  ++place.done;
   if (place.timed) {
     place.timed = false;
     place.act_at = kNever;
   }
   if (place.assigned.empty()) begin_to_idle(place);
-  std::uint64_t& average = functions_[task->function].average;
-  bool measured = header.nanoseconds > 0;
-  auto took = measured ? static_cast<std::uint64_t>(header.nanoseconds) : average;
-  place.busy += took;
+  bool failed = header.kind == ResultKind::kFailure;
   if (recorder_) {
     // What was under way when somebody began to listen doesn't say.
-    if (header.began == 0) header.began = now_ns() - header.nanoseconds;
-    place.free_since = header.began + header.nanoseconds;
-    recorder_->answered(slot, header.kind == ResultKind::kFailure, header.began,
-                        header.nanoseconds);
+    if (header.began == 0) header.began = now_ns() - took;
+    place.free_since = header.began + took;
+    recorder_->answered(slot, failed, header.began, took);
   }
-  if (average == 0) {
-    average = std::max<std::uint64_t>(took, 1);
-  } else if (measured) {
-    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
-  }
-  // Made where it stays: there may be millions a second.
-  Outcome& outcome = outcomes_.ended.emplace_back();
-  outcome.kind = header.kind == ResultKind::kResult ? OutcomeKind::kResult : OutcomeKind::kFailure;
-  outcome.form = header.form;
-  outcome.begin = outcomes_.bytes.size();
-  outcome.size = payload.size();
-  outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  Outcome& outcome = add_outcome(header.form, payload);
+  if (failed) outcome.kind = OutcomeKind::kFailure;
   if (!blocks.empty()) {
     outcome.spilled = header.spilled != 0;
     outcome.more = std::make_shared<Outcome::More>(Outcome::More{std::move(blocks), nullptr});
   }
-  if (!task->blocks.empty()) release_blocks(*task, header.kept);
+  release_blocks(task, header.kept);
   end_as(slot, outcome);
   if (header.retires) retire(place);
+}
+
+// A result without anything else to say, of a task without anything to see to.
+bool Pool::take_plain_result(Place& place, base::BytesView record) {
+  std::optional<wire::Short> head = plain_result(record);
+  if (!head || broken_ || place.stopped || place.timed || recorder_ || place.assigned.size() < 2) {
+    return false;
+  }
+  Task* found = find(head->task);
+  if (!found || !found->blocks.empty()) return false;
+  Task& task = answered(place, head->task, head->word);
+  Outcome& outcome = add_outcome(head->form, record.subspan(sizeof *head));
+  outcome.future = task.future;
+  outcome.function = task.function;
+  ++counters_.done;
+  tasks_.remove(slot_of(head->task));
+  --unfinished_;
+  return true;
+}
+
+// The task of an answer that took so many ns, or 0: about as many as others of its function.
+// std::runtime_error if it isn't the one that was to come.
+Task& Pool::answered(Place& place, TaskId id, std::uint64_t took) {
+  Task* task = find(id);
+  if (!task || place.assigned.empty() || place.assigned.front().slot != slot_of(id)) {
+    throw std::runtime_error("procession: a result that nobody asked for");
+  }
+  place.assigned.pop_front();
+  place.expected -= task->expected;
+  ++place.done;
+  std::uint64_t& average = functions_[task->function].average;
+  place.busy += took > 0 ? took : average;
+  if (average == 0) {
+    average = std::max<std::uint64_t>(took, 1);
+  } else if (took > 0) {
+    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+  }
+  return *task;
+}
+
+// Made where it stays: there may be millions a second.
+Outcome& Pool::add_outcome(std::uint16_t form, base::BytesView payload) {
+  Outcome& outcome = outcomes_.ended.emplace_back();
+  outcome.form = form;
+  outcome.begin = outcomes_.bytes.size();
+  outcome.size = payload.size();
+  if (!payload.empty()) {
+    outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
+  }
+  return outcome;
 }
 
 // Many outcomes share what it raised, so that can't stay in a block.
