@@ -107,13 +107,13 @@ class ProcessPoolExecutor {
   requires(!std::same_as<std::decay_t<Target>, TaskOptions>) auto submit(Target&& target,
                                                                          Arguments&&... arguments) {
     using Task = detail::TaskOf<Target, Arguments...>;
-    return Future<typename Task::Type>(detail::submit(pool_, {}, std::forward<Target>(target),
+    return Future<typename Task::Type>(detail::submit(pool_, nullptr, std::forward<Target>(target),
                                                       std::forward<Arguments>(arguments)...));
   }
   template <class Target, class... Arguments>
   auto submit(TaskOptions options, Target&& target, Arguments&&... arguments) {
     using Task = detail::TaskOf<Target, Arguments...>;
-    return Future<typename Task::Type>(detail::submit(pool_, options, std::forward<Target>(target),
+    return Future<typename Task::Type>(detail::submit(pool_, &options, std::forward<Target>(target),
                                                       std::forward<Arguments>(arguments)...));
   }
 

@@ -60,7 +60,7 @@ class Pool {
   template <class Target, class... Arguments>
   auto apply_async(Target&& target, Arguments&&... arguments) {
     using Task = detail::TaskOf<Target, Arguments...>;
-    return Future<typename Task::Type>(detail::submit(pool_, {}, std::forward<Target>(target),
+    return Future<typename Task::Type>(detail::submit(pool_, nullptr, std::forward<Target>(target),
                                                       std::forward<Arguments>(arguments)...));
   }
 

@@ -160,8 +160,10 @@ std::size_t AnyPool::max_pending() const noexcept { return core_ ? core_->max_pe
 int AnyPool::max_workers() const noexcept { return core_ ? core_->max_workers() : 0; }
 
 AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                          const void* target, TaskDraft& draft, const TaskOptions& options) const {
-  return core().submit(name, write_once, target, draft.desk_->writer, options_of(options));
+                          const void* target, TaskDraft& draft, const TaskOptions* options) const {
+  if (!options) return core().submit(name, write_once, target, draft.desk_->writer, nullptr);
+  pool::TaskOptions given = options_of(*options);
+  return core().submit(name, write_once, target, draft.desk_->writer, &given);
 }
 
 void AnyPool::shutdown(bool wait, bool cancel_futures) const {

@@ -158,24 +158,17 @@ void PoolCore::wait_for_room() {
 detail::AnyFuture PoolCore::submit(const TaskName& name,
                                    void (*write_once)(detail::Outgoing&, const void*),
                                    const void* target, TaskWriter& writer,
-                                   const pool::TaskOptions& options) {
+                                   const pool::TaskOptions* options) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
   pool::FunctionId id = id_of(name, write_once, target);
   auto* state = FutureState::make(*this);
   detail::AnyFuture future(state);
-  const base::Bytes& payload = writer.payload();
-  std::vector<shm::Block> blocks = writer.take_blocks();
-  try {
-    state->task = pool_.submit(id, 0, payload, state, blocks, options);
-  } catch (const base::OsError& error) {
-    for (shm::Block block : blocks) pool_.release(block);
-    state->unref();
-    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
-  }
+  state->task = !options && writer.is_small()
+                    ? pool_.submit(id, 0, writer.payload(), state)
+                    : submit_with_more(id, writer, *state, options ? *options : pool::TaskOptions());
   if (state->task == pool::kNoTask) {
-    for (shm::Block block : blocks) pool_.release(block);
     state->unref();
     throw std::runtime_error(kClosed);
   }
@@ -183,6 +176,24 @@ detail::AnyFuture PoolCore::submit(const TaskName& name,
   // While they, and their futures, are in the cache.
   if (pool_.has_outcomes()) look();
   return future;
+}
+
+pool::TaskId PoolCore::submit_with_more(pool::FunctionId id, TaskWriter& writer,
+                                        FutureState& state, const pool::TaskOptions& options) {
+  const base::Bytes& payload = writer.payload();
+  std::vector<shm::Block> blocks = writer.take_blocks();
+  pool::TaskId task = pool::kNoTask;
+  try {
+    task = pool_.submit(id, 0, payload, &state, blocks, options);
+  } catch (const base::OsError& error) {
+    for (shm::Block block : blocks) pool_.release(block);
+    state.unref();
+    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
+  }
+  for (shm::Block block : blocks) {
+    if (task == pool::kNoTask) pool_.release(block);
+  }
+  return task;
 }
 
 shm::Block PoolCore::put(base::BytesView bytes) {

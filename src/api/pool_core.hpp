@@ -75,7 +75,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
 
   detail::AnyFuture submit(const detail::TaskName& name,
                            void (*write_once)(detail::Outgoing&, const void*), const void* target,
-                           TaskWriter& writer, const pool::TaskOptions& options);
+                           TaskWriter& writer, const pool::TaskOptions* options);  // or null
 
   void shutdown(bool wait, bool cancel_futures);
   bool is_closed() const noexcept { return pool_.is_closed(); }
@@ -109,6 +109,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
     std::size_t operator()(const detail::TaskName& name) const noexcept;
   };
 
+  pool::TaskId submit_with_more(pool::FunctionId id, TaskWriter& writer,
+                                detail::FutureState& state, const pool::TaskOptions& options);
   pool::FunctionId id_of(const detail::TaskName& name,
                          void (*write_once)(detail::Outgoing&, const void*), const void* target);
   std::string show_function(pool::FunctionId id);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "pool/board.hpp"
 #include "shm/arena.hpp"
 
 namespace procession::api {
@@ -40,6 +41,10 @@ class TaskWriter {
   // The payload, complete; the blocks are to be taken, too.
   const base::Bytes& payload();
   std::vector<shm::Block> take_blocks() noexcept;
+  // Whether it is one small payload.
+  bool is_small() const noexcept {
+    return blocks_.empty() && bytes_.size() <= pool::kLargestInline;
+  }
 
   // Lets go of everything, but keeps a buffer of ordinary size for the next time.
   void clear() noexcept;

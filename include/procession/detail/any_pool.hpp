@@ -96,7 +96,8 @@ class PROCESSION_EXPORT AnyPool {
 
   // `target` is what `write_once` writes, if the function is new to the pool.
   AnyFuture submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                   const void* target, TaskDraft& draft, const TaskOptions& options = {}) const;
+                   const void* target, TaskDraft& draft,
+                   const TaskOptions* options = nullptr) const;
 
   void shutdown(bool wait, bool cancel_futures) const;
   bool is_closed() const;     // after a shutdown
@@ -112,7 +113,7 @@ class PROCESSION_EXPORT AnyPool {
 };
 
 template <class Target, class... Arguments>
-AnyFuture submit(const AnyPool& pool, const TaskOptions& options, Target&& target,
+AnyFuture submit(const AnyPool& pool, const TaskOptions* options, Target&& target,
                  Arguments&&... arguments) {
   using Task = TaskOf<Target, Arguments...>;
   using F = typename Task::F;
