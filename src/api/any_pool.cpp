@@ -166,6 +166,14 @@ AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, co
   return core().submit(name, write_once, target, draft.desk_->writer, &given);
 }
 
+AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
+                          const void* target, std::span<const std::byte> arguments,
+                          const TaskOptions* options) const {
+  if (!options) return core().submit(name, write_once, target, arguments, nullptr);
+  pool::TaskOptions given = options_of(*options);
+  return core().submit(name, write_once, target, arguments, &given);
+}
+
 void AnyPool::shutdown(bool wait, bool cancel_futures) const {
   core().shutdown(wait, cancel_futures);
 }

@@ -31,13 +31,13 @@ class FutureState::Lock {
 // --- where they lie
 
 // Each thread takes one state after the other from a chunk of its own. A state that lasts keeps its whole
-// chunk, which is five kilobytes.
+// chunk, which is a page.
 struct FutureState::Chunk {
   static constexpr std::uint32_t kStates =
 #ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
       1;
 #else
-      64;
+      63;
 #endif
   std::atomic<std::uint32_t> left{kStates};  // those that haven't gone, or haven't come
   alignas(FutureState) std::byte memory[kStates][sizeof(FutureState)];

@@ -22,7 +22,7 @@
 
 namespace procession::detail {
 
-struct FutureState {
+struct alignas(64) FutureState {  // a cache line
   // One whose first two references are a handle's and the ledger's.
   static FutureState* make(api::PoolCore& owner);
   FutureState(const FutureState&) = delete;
@@ -69,7 +69,7 @@ struct FutureState {
 
   // There may be many at a time, so all of it together is small; and each change of `word` takes a
   // locked instruction, so there are few.
-  static constexpr std::size_t kSmall = 24;
+  static constexpr std::size_t kSmall = 16;
   // For moments: of `hooks`, and of the end where there are any.
   static constexpr std::uint32_t kLocked = 1;
   static constexpr std::uint32_t kHooked = 2;
@@ -100,6 +100,6 @@ struct FutureState {
   void destroy() noexcept;
   Hook* end(std::uint32_t how) noexcept;
 };
-static_assert(sizeof(FutureState) <= 80);
+static_assert(sizeof(FutureState) == 64);
 
 }  // namespace procession::detail

@@ -96,9 +96,7 @@ std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept 
   return (load * 31 + name.words[0]) * 31 + name.words[1];
 }
 
-pool::FunctionId PoolCore::id_of(const TaskName& name,
-                                 void (*write_once)(detail::Outgoing&, const void*),
-                                 const void* target) {
+pool::FunctionId PoolCore::id_of(const TaskName& name, WriteOnce write_once, const void* target) {
   struct Last {
     std::uint64_t serial = 0;
     TaskName name;
@@ -155,45 +153,55 @@ void PoolCore::wait_for_room() {
   if (!has_room() && !on_manager_thread()) wait_ready(has_room, base::Deadline::never());
 }
 
-detail::AnyFuture PoolCore::submit(const TaskName& name,
-                                   void (*write_once)(detail::Outgoing&, const void*),
-                                   const void* target, TaskWriter& writer,
-                                   const pool::TaskOptions* options) {
+// `give(id, state)` hands it to the pool.
+template <class Give>
+detail::AnyFuture PoolCore::submit_by(const TaskName& name, WriteOnce write_once,
+                                      const void* target, Give give) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
   pool::FunctionId id = id_of(name, write_once, target);
-  auto* state = FutureState::make(*this);
+  FutureState* state = FutureState::make(*this);
   detail::AnyFuture future(state);
-  state->task = !options && writer.is_small()
-                    ? pool_.submit(id, 0, writer.payload(), state)
-                    : submit_with_more(id, writer, *state, options ? *options : pool::TaskOptions());
-  if (state->task == pool::kNoTask) {
-    state->unref();
-    throw std::runtime_error(kClosed);
+  try {
+    state->task = give(id, *state);
+    if (state->task == pool::kNoTask) throw std::runtime_error(kClosed);
+  } catch (...) {
+    state->unref();  // the ledger's
+    throw;
   }
   if (may_grow_.load(std::memory_order_relaxed)) grow(*state);
-  // While they, and their futures, are in the cache.
-  if (pool_.has_outcomes()) look();
+  if (pool_.has_outcomes()) look();  // while they, and their futures, are in the cache
   return future;
 }
 
-pool::TaskId PoolCore::submit_with_more(pool::FunctionId id, TaskWriter& writer,
-                                        FutureState& state, const pool::TaskOptions& options) {
+detail::AnyFuture PoolCore::submit(const TaskName& name, WriteOnce write_once, const void* target,
+                                   base::BytesView payload, const pool::TaskOptions* options) {
+  return submit_by(name, write_once, target, [&](pool::FunctionId id, FutureState& state) {
+    return options ? pool_.submit(id, 0, payload, &state, {}, *options)
+                   : pool_.submit(id, 0, payload, &state);
+  });
+}
+
+detail::AnyFuture PoolCore::submit(const TaskName& name, WriteOnce write_once, const void* target,
+                                   TaskWriter& writer, const pool::TaskOptions* options) {
   const base::Bytes& payload = writer.payload();
-  std::vector<shm::Block> blocks = writer.take_blocks();
-  pool::TaskId task = pool::kNoTask;
-  try {
-    task = pool_.submit(id, 0, payload, &state, blocks, options);
-  } catch (const base::OsError& error) {
-    for (shm::Block block : blocks) pool_.release(block);
-    state.unref();
-    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
-  }
-  for (shm::Block block : blocks) {
-    if (task == pool::kNoTask) pool_.release(block);
-  }
-  return task;
+  if (writer.is_small()) return submit(name, write_once, target, payload, options);
+  return submit_by(name, write_once, target, [&](pool::FunctionId id, FutureState& state) {
+    std::vector<shm::Block> blocks = writer.take_blocks();
+    pool::TaskId task = pool::kNoTask;
+    std::optional<OsError> refused;
+    try {
+      task = pool_.submit(id, 0, payload, &state, blocks, options ? *options : pool::TaskOptions());
+    } catch (const base::OsError& error) {
+      refused.emplace(error.error_number(), "can't submit a task: " + error.attempted());
+    }
+    if (task == pool::kNoTask) {
+      for (shm::Block block : blocks) pool_.release(block);
+    }
+    if (refused) throw OsError(*refused);
+    return task;
+  });
 }
 
 shm::Block PoolCore::put(base::BytesView bytes) {

@@ -73,9 +73,13 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   std::size_t max_pending() const noexcept { return setup_.max_pending; }
   int max_workers() const noexcept { return static_cast<int>(setup_.options.max_workers); }
 
-  detail::AnyFuture submit(const detail::TaskName& name,
-                           void (*write_once)(detail::Outgoing&, const void*), const void* target,
-                           TaskWriter& writer, const pool::TaskOptions* options);  // or null
+  // `target` is what `write_once` writes, if the function is new here. Options, or null.
+  using WriteOnce = void (*)(detail::Outgoing&, const void*);
+  detail::AnyFuture submit(const detail::TaskName& name, WriteOnce write_once, const void* target,
+                           TaskWriter& writer, const pool::TaskOptions* options);
+  // The same of a payload up to pool::kLargestInline.
+  detail::AnyFuture submit(const detail::TaskName& name, WriteOnce write_once, const void* target,
+                           base::BytesView payload, const pool::TaskOptions* options);
 
   void shutdown(bool wait, bool cancel_futures);
   bool is_closed() const noexcept { return pool_.is_closed(); }
@@ -109,10 +113,10 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
     std::size_t operator()(const detail::TaskName& name) const noexcept;
   };
 
-  pool::TaskId submit_with_more(pool::FunctionId id, TaskWriter& writer,
-                                detail::FutureState& state, const pool::TaskOptions& options);
-  pool::FunctionId id_of(const detail::TaskName& name,
-                         void (*write_once)(detail::Outgoing&, const void*), const void* target);
+  template <class Give>
+  detail::AnyFuture submit_by(const detail::TaskName& name, WriteOnce write_once,
+                              const void* target, Give give);
+  pool::FunctionId id_of(const detail::TaskName& name, WriteOnce write_once, const void* target);
   std::string show_function(pool::FunctionId id);
   void check_open();
   void wait_for_room();

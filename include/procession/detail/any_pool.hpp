@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -99,6 +100,11 @@ class PROCESSION_EXPORT AnyPool {
                    const void* target, TaskDraft& draft,
                    const TaskOptions* options = nullptr) const;
 
+  // Of one whose arguments are these bytes.
+  AnyFuture submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
+                   const void* target, std::span<const std::byte> arguments,
+                   const TaskOptions* options) const;
+
   void shutdown(bool wait, bool cancel_futures) const;
   bool is_closed() const;     // after a shutdown
   void end() const noexcept;  // shutdown(true), as well as it can be done: never throws
@@ -120,13 +126,21 @@ AnyFuture submit(const AnyPool& pool, const TaskOptions* options, Target&& targe
   using KeptArguments = typename Task::KeptArguments;
   const F& kept_target = target;
   TaskName name = name_of<F>(&SingleTask<F, KeptArguments>::load, kept_target);
-  TaskDraft draft(pool.core());
-  write_each<F>(draft.out(), kept_target);
-  if constexpr (sizeof...(Arguments) > 0) {
-    write_as(draft.out(), std::type_identity<KeptArguments>(),
-             std::forward<Arguments>(arguments)...);
+  if constexpr (kIsDirectCall<F, KeptArguments>) {
+    auto direct = [&]<class... Types>(std::type_identity<std::tuple<Types...>>) {
+      return DirectBytes<Types...>(arguments...);
+    };
+    auto written = direct(std::type_identity<KeptArguments>());
+    return pool.submit(name, &write_once<F>, &kept_target, written.bytes, options);
+  } else {
+    TaskDraft draft(pool.core());
+    write_each<F>(draft.out(), kept_target);
+    if constexpr (sizeof...(Arguments) > 0) {
+      write_as(draft.out(), std::type_identity<KeptArguments>(),
+               std::forward<Arguments>(arguments)...);
+    }
+    return pool.submit(name, &write_once<F>, &kept_target, draft, options);
   }
-  return pool.submit(name, &write_once<F>, &kept_target, draft, options);
 }
 
 }  // namespace procession::detail

@@ -80,6 +80,24 @@ void write_as(Outgoing& out, std::type_identity<std::tuple<Types...>>, Values&&.
   }
 }
 
+// Numbers, as `write_as` writes them.
+template <class... Types>
+struct DirectBytes {
+  template <class... Values>
+  explicit DirectBytes(const Values&... values) noexcept {
+    [[maybe_unused]] std::byte* at = bytes.data();
+    auto one = [&]<class T>(std::type_identity<T>, const auto& value) {
+      auto converted = static_cast<T>(value);
+      std::memcpy(at, &converted, sizeof converted);
+      at += sizeof converted;
+    };
+    (one(std::type_identity<Types>(), values), ...);
+  }
+
+  static constexpr std::size_t kSize = (sizeof(Types) + ... + 0);
+  std::array<std::byte, kSize> bytes;
+};
+
 template <class... Types>
 void read_into(Incoming& in, std::tuple<Types...>& values) {
   if constexpr ((kIsDirect<Types> && ...)) {
@@ -171,6 +189,13 @@ class LoadedTarget {
  private:
   std::optional<F> target_;
 };
+
+// Whether a call with arguments of these types is nothing but numbers, and no more than usual.
+template <class F, class KeptArguments>
+constexpr bool kIsDirectCall = false;
+template <class F, class... Types>
+constexpr bool kIsDirectCall<F, std::tuple<Types...>> =
+    LoadedTarget<F>::kOnce && (kIsDirect<Types> && ...) && sizeof...(Types) <= 16;
 
 template <class F, class KeptArguments>
 void call_once(F& target, Incoming& in, Outgoing& out) {
