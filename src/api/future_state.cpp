@@ -31,7 +31,8 @@ class FutureState::Lock {
 // --- where they lie
 
 // Each thread takes one state after the other from a chunk of its own. A state that lasts keeps its whole
-// chunk, which is a page.
+// chunk, which is a page. Those that have gone stay for the next ones, 16 MiB of them at most and until
+// there is no pool: to have a page made anew costs as much as three tasks.
 struct FutureState::Chunk {
   static constexpr std::uint32_t kStates =
 #ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
@@ -42,9 +43,46 @@ struct FutureState::Chunk {
   std::atomic<std::uint32_t> left{kStates};  // those that haven't gone, or haven't come
   alignas(FutureState) std::byte memory[kStates][sizeof(FutureState)];
 
-  void let_go(std::uint32_t states) noexcept {
-    if (left.fetch_sub(states, std::memory_order_acq_rel) == states) delete this;
+  static Chunk* make() {
+    {
+      std::lock_guard lock(mutex);
+      if (Chunk* spare = spares) {
+        spares = spare->next;
+        --kept;
+        return new (spare) Chunk;
+      }
+    }
+    return new Chunk;
   }
+
+  void let_go(std::uint32_t states) noexcept {
+    if (left.fetch_sub(states, std::memory_order_acq_rel) != states) return;
+    {
+      std::lock_guard lock(mutex);
+      if (kept < kMostKept) {
+        next = std::exchange(spares, this);
+        ++kept;
+        return;
+      }
+    }
+    delete this;
+  }
+
+  static void let_spares_go() noexcept {
+    std::unique_lock lock(mutex);
+    Chunk* spare = std::exchange(spares, nullptr);
+    kept = 0;
+    lock.unlock();
+    while (spare) delete std::exchange(spare, spare->next);
+  }
+
+  Chunk* next = nullptr;
+  inline static constinit std::mutex mutex;
+
+ private:
+  static constexpr std::size_t kMostKept = kStates == 1 ? 0 : 4096;
+  inline static constinit Chunk* spares = nullptr;
+  inline static constinit std::size_t kept = 0;
 };
 
 struct FutureState::Maker {
@@ -56,7 +94,7 @@ struct FutureState::Maker {
 
   FutureState* make(api::PoolCore& owner) {
     if (used_ == Chunk::kStates) {
-      chunk_ = new Chunk;
+      chunk_ = Chunk::make();
       used_ = 0;
     }
     auto place = static_cast<std::uint8_t>(used_++);
@@ -82,6 +120,9 @@ struct FutureState::Maker {
 FutureState* FutureState::make(api::PoolCore& owner) {
   return Maker::of_this_thread().make(owner);
 }
+
+void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
+std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }
 
 void FutureState::destroy() noexcept {
   auto* chunk = reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(this) -

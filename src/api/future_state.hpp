@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -25,6 +26,10 @@ namespace procession::detail {
 struct alignas(64) FutureState {  // a cache line
   // One whose first two references are a handle's and the ledger's.
   static FutureState* make(api::PoolCore& owner);
+  // Gives memory back that is kept for the next ones.
+  static void let_spares_go() noexcept;
+  // Of that memory; a fork is to have it.
+  static std::mutex& spares_mutex() noexcept;
   FutureState(const FutureState&) = delete;
   FutureState& operator=(const FutureState&) = delete;
 

@@ -82,6 +82,7 @@ PoolCore::PoolCore(const PoolSetup& setup)
       serial_(next_serial()),
       pool_(setup.options) {
   if (!setup.trace.empty()) pool_.trace_to(setup.trace);
+  ++cores_;
 }
 
 void PoolCore::refuse_copy(const char* what) const {

@@ -106,6 +106,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
  private:
   // Counted from the first pool on.
   inline static std::atomic<std::uint32_t> forks_{0};
+  inline static std::atomic<std::uint32_t> cores_{0};  // that there are
 
   [[noreturn]] void refuse_copy(const char* what) const;
 

@@ -54,12 +54,21 @@ Pools& Pools::instance() {
   static auto* pools = [] {
     auto* made = new Pools;
     Family::instance().before_finish([] { instance().finish(); });
-    os::at_fork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
-                [] {
-                  PoolCore::note_fork();
-                  instance().alive.clear();
-                  instance().mutex.unlock();
-                });
+    os::at_fork(
+        [] {
+          instance().mutex.lock();
+          FutureState::spares_mutex().lock();
+        },
+        [] {
+          FutureState::spares_mutex().unlock();
+          instance().mutex.unlock();
+        },
+        [] {
+          FutureState::spares_mutex().unlock();
+          PoolCore::note_fork();
+          instance().alive.clear();
+          instance().mutex.unlock();
+        });
     return made;
   }();
   return *pools;
@@ -81,6 +90,7 @@ std::shared_ptr<PoolCore> PoolCore::make(const PoolSetup& setup) {
 
 PoolCore::~PoolCore() {
   if (manager_ && manager_->joinable()) manager_->detach();  // it is the manager that lets go last
+  if (--cores_ == 0) FutureState::let_spares_go();
 }
 
 // --- workers come

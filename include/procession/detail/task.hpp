@@ -86,7 +86,7 @@ struct DirectBytes {
   template <class... Values>
   explicit DirectBytes(const Values&... values) noexcept {
     [[maybe_unused]] std::byte* at = bytes.data();
-    auto one = [&]<class T>(std::type_identity<T>, const auto& value) {
+    [[maybe_unused]] auto one = [&]<class T>(std::type_identity<T>, const auto& value) {
       auto converted = static_cast<T>(value);
       std::memcpy(at, &converted, sizeof converted);
       at += sizeof converted;
