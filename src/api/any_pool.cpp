@@ -159,19 +159,18 @@ api::PoolCore& AnyPool::core() const {
 std::size_t AnyPool::max_pending() const noexcept { return core_ ? core_->max_pending() : 0; }
 int AnyPool::max_workers() const noexcept { return core_ ? core_->max_workers() : 0; }
 
-AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                          const void* target, TaskDraft& draft, const TaskOptions* options) const {
-  if (!options) return core().submit(name, write_once, target, draft.desk_->writer, nullptr);
+AnyFuture AnyPool::submit(const TaskTarget& target, TaskDraft& draft,
+                          const TaskOptions* options) const {
+  if (!options) return core().submit(target, draft.desk_->writer, nullptr);
   pool::TaskOptions given = options_of(*options);
-  return core().submit(name, write_once, target, draft.desk_->writer, &given);
+  return core().submit(target, draft.desk_->writer, &given);
 }
 
-AnyFuture AnyPool::submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                          const void* target, std::span<const std::byte> arguments,
+AnyFuture AnyPool::submit(const TaskTarget& target, std::span<const std::byte> arguments,
                           const TaskOptions* options) const {
-  if (!options) return core().submit(name, write_once, target, arguments, nullptr);
+  if (!options) return core().submit(target, arguments, nullptr);
   pool::TaskOptions given = options_of(*options);
-  return core().submit(name, write_once, target, arguments, &given);
+  return core().submit(target, arguments, &given);
 }
 
 void AnyPool::shutdown(bool wait, bool cancel_futures) const {

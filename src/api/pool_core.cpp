@@ -97,7 +97,8 @@ std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept 
   return (load * 31 + name.words[0]) * 31 + name.words[1];
 }
 
-pool::FunctionId PoolCore::id_of(const TaskName& name, WriteOnce write_once, const void* target) {
+pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
+  const TaskName& name = target.name;
   struct Last {
     std::uint64_t serial = 0;
     TaskName name;
@@ -113,7 +114,7 @@ pool::FunctionId PoolCore::id_of(const TaskName& name, WriteOnce write_once, con
     writer.begin(*this);
     out.state().be_for_task(writer);
     out.function(reinterpret_cast<detail::AnyFunction>(name.load));
-    write_once(out, target);
+    target.write_once(out, target.target);
     std::string shown = setup_.trace.empty() ? std::string() : readable(name);
     pool::FunctionId id = pool_.add_function(writer.payload(), std::move(shown));
     names_.push_back(name);
@@ -156,12 +157,11 @@ void PoolCore::wait_for_room() {
 
 // `give(id, state)` hands it to the pool.
 template <class Give>
-detail::AnyFuture PoolCore::submit_by(const TaskName& name, WriteOnce write_once,
-                                      const void* target, Give give) {
+detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, Give give) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
-  pool::FunctionId id = id_of(name, write_once, target);
+  pool::FunctionId id = id_of(target);
   FutureState* state = FutureState::make(*this);
   detail::AnyFuture future(state);
   try {
@@ -176,19 +176,19 @@ detail::AnyFuture PoolCore::submit_by(const TaskName& name, WriteOnce write_once
   return future;
 }
 
-detail::AnyFuture PoolCore::submit(const TaskName& name, WriteOnce write_once, const void* target,
-                                   base::BytesView payload, const pool::TaskOptions* options) {
-  return submit_by(name, write_once, target, [&](pool::FunctionId id, FutureState& state) {
+detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
+                                   const pool::TaskOptions* options) {
+  return submit_by(target, [&](pool::FunctionId id, FutureState& state) {
     return options ? pool_.submit(id, 0, payload, &state, {}, *options)
                    : pool_.submit(id, 0, payload, &state);
   });
 }
 
-detail::AnyFuture PoolCore::submit(const TaskName& name, WriteOnce write_once, const void* target,
-                                   TaskWriter& writer, const pool::TaskOptions* options) {
+detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, TaskWriter& writer,
+                                   const pool::TaskOptions* options) {
   const base::Bytes& payload = writer.payload();
-  if (writer.is_small()) return submit(name, write_once, target, payload, options);
-  return submit_by(name, write_once, target, [&](pool::FunctionId id, FutureState& state) {
+  if (writer.is_small()) return submit(target, payload, options);
+  return submit_by(target, [&](pool::FunctionId id, FutureState& state) {
     std::vector<shm::Block> blocks = writer.take_blocks();
     pool::TaskId task = pool::kNoTask;
     std::optional<OsError> refused;

@@ -73,13 +73,12 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   std::size_t max_pending() const noexcept { return setup_.max_pending; }
   int max_workers() const noexcept { return static_cast<int>(setup_.options.max_workers); }
 
-  // `target` is what `write_once` writes, if the function is new here. Options, or null.
-  using WriteOnce = void (*)(detail::Outgoing&, const void*);
-  detail::AnyFuture submit(const detail::TaskName& name, WriteOnce write_once, const void* target,
-                           TaskWriter& writer, const pool::TaskOptions* options);
-  // The same of a payload up to pool::kLargestInline.
-  detail::AnyFuture submit(const detail::TaskName& name, WriteOnce write_once, const void* target,
-                           base::BytesView payload, const pool::TaskOptions* options);
+  // Options, or null.
+  detail::AnyFuture submit(const detail::TaskTarget& target, TaskWriter& writer,
+                           const pool::TaskOptions* options);
+  // Of a payload up to pool::kLargestInline.
+  detail::AnyFuture submit(const detail::TaskTarget& target, base::BytesView payload,
+                           const pool::TaskOptions* options);
 
   void shutdown(bool wait, bool cancel_futures);
   bool is_closed() const noexcept { return pool_.is_closed(); }
@@ -115,9 +114,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   };
 
   template <class Give>
-  detail::AnyFuture submit_by(const detail::TaskName& name, WriteOnce write_once,
-                              const void* target, Give give);
-  pool::FunctionId id_of(const detail::TaskName& name, WriteOnce write_once, const void* target);
+  detail::AnyFuture submit_by(const detail::TaskTarget& target, Give give);
+  pool::FunctionId id_of(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
   void check_open();
   void wait_for_room();

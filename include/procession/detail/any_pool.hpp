@@ -95,14 +95,11 @@ class PROCESSION_EXPORT AnyPool {
   int max_workers() const noexcept;
   std::size_t max_pending() const noexcept;  // 0: any
 
-  // `target` is what `write_once` writes, if the function is new to the pool.
-  AnyFuture submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                   const void* target, TaskDraft& draft,
+  // Options, or null.
+  AnyFuture submit(const TaskTarget& target, TaskDraft& draft,
                    const TaskOptions* options = nullptr) const;
-
   // Of one whose arguments are these bytes.
-  AnyFuture submit(const TaskName& name, void (*write_once)(Outgoing&, const void*),
-                   const void* target, std::span<const std::byte> arguments,
+  AnyFuture submit(const TaskTarget& target, std::span<const std::byte> arguments,
                    const TaskOptions* options) const;
 
   void shutdown(bool wait, bool cancel_futures) const;
@@ -125,13 +122,13 @@ AnyFuture submit(const AnyPool& pool, const TaskOptions* options, Target&& targe
   using F = typename Task::F;
   using KeptArguments = typename Task::KeptArguments;
   const F& kept_target = target;
-  TaskName name = name_of<F>(&SingleTask<F, KeptArguments>::load, kept_target);
+  TaskTarget named = target_of<F>(&SingleTask<F, KeptArguments>::load, kept_target);
   if constexpr (kIsDirectCall<F, KeptArguments>) {
     auto direct = [&]<class... Types>(std::type_identity<std::tuple<Types...>>) {
       return DirectBytes<Types...>(arguments...);
     };
     auto written = direct(std::type_identity<KeptArguments>());
-    return pool.submit(name, &write_once<F>, &kept_target, written.bytes, options);
+    return pool.submit(named, written.bytes, options);
   } else {
     TaskDraft draft(pool.core());
     write_each<F>(draft.out(), kept_target);
@@ -139,7 +136,7 @@ AnyFuture submit(const AnyPool& pool, const TaskOptions* options, Target&& targe
       write_as(draft.out(), std::type_identity<KeptArguments>(),
                std::forward<Arguments>(arguments)...);
     }
-    return pool.submit(name, &write_once<F>, &kept_target, draft, options);
+    return pool.submit(named, draft, options);
   }
 }
 

@@ -104,7 +104,7 @@ class Feeder {
           [&](auto&&... each) { write(draft.out(), std::forward<decltype(each)>(each)...); });
     }
     if (chunksize_ > 1) write_more(draft.out(), false);
-    return {pool_.submit(name_of<F>(load, target_), &write_once<F>, &target_, draft), elements};
+    return {pool_.submit(target_of<F>(load, target_), draft), elements};
   }
 
  private:

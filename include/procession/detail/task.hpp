@@ -49,6 +49,14 @@ struct TaskName {
   }
 };
 
+// A function that a task names, and what goes to each worker once, if it is new to the pool: what
+// `write_once` writes of `target`.
+struct TaskTarget {
+  TaskName name;
+  void (*write_once)(Outgoing& out, const void* target) = nullptr;
+  const void* target = nullptr;
+};
+
 // --- what travels
 
 template <class T>
@@ -254,17 +262,6 @@ class ChunkTask final : public TaskFunction {
 
 // --- the parent's side
 
-template <class F>
-TaskName name_of(TaskFunction::Loader load, const F& target) {
-  TaskName name{load, {}, &typeid(F)};
-  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
-    static_assert(sizeof(F) <= sizeof name.words);
-    if (target == nullptr) throw std::invalid_argument("the target of a task is a null pointer");
-    std::memcpy(name.words.data(), &target, sizeof target);
-  }
-  return name;
-}
-
 // What goes to each worker once, and what goes with each call.
 template <class F>
 void write_once(Outgoing& out, const void* target) {
@@ -279,6 +276,18 @@ void write_each(Outgoing& out, const F& target) {
     Encoder encoder(out);
     encode_target(encoder, target);
   }
+}
+
+// `target` is to last as long as what this gives.
+template <class F>
+TaskTarget target_of(TaskFunction::Loader load, const F& target) {
+  TaskName name{load, {}, &typeid(F)};
+  if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
+    static_assert(sizeof(F) <= sizeof name.words);
+    if (target == nullptr) throw std::invalid_argument("the target of a task is a null pointer");
+    std::memcpy(name.words.data(), &target, sizeof target);
+  }
+  return {name, &write_once<F>, &target};
 }
 
 }  // namespace procession::detail
