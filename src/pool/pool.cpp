@@ -149,7 +149,11 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     ring_front_if_asleep();
     return id;
   }
-  if (task.priority == 0 && nothing_ready() && give_at_once(id)) return id;
+  if (task.priority == 0 && nothing_ready() && give_at_once(id)) {
+    // What is under way, and its outcomes, stay in the cache if there is little of it.
+    if (place_of(task).assigned.size() >= 2 * kMostUnpumped) pump_for_others();
+    return id;
+  }
   queue_of(task).push_back(id);
   if (ready_.size() == 1 || task.priority != 0 || ++unpumped_ == kMostUnpumped) pump_for_others();
   return id;

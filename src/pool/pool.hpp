@@ -335,6 +335,7 @@ class Pool {
   Place* place_for(const Task& task) noexcept;
   bool can_take(Place& place, const Task& task) noexcept;
   bool assign(Place& place, TaskId task);
+  Place& place_of(const Task& task) noexcept { return places_[task.place]; }
   bool send(Place& place, const CallHeader& header, std::span<const shm::Block> blocks,
             base::BytesView payload) noexcept;
   void send_stop(Place& place) noexcept;
