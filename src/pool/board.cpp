@@ -87,7 +87,10 @@ void Board::reset(std::uint32_t index) noexcept {
   board.fence_first.store(1, std::memory_order_relaxed);
   board.left_cpu.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
-  board.discard_up_to.store(0, std::memory_order_relaxed);
+  for (auto* word : {&board.revocation.asked, &board.revocation.decided, &board.revocation.from,
+                     &board.revocation.up_to}) {
+    word->store(0, std::memory_order_relaxed);
+  }
   board.ring_after.store(~std::uint64_t{0}, std::memory_order_relaxed);
   board.wants_room.store(0, std::memory_order_relaxed);
   board.calls_full.store(0, std::memory_order_relaxed);

@@ -19,15 +19,25 @@
 
 namespace procession::pool {
 
-// In WorkerBoard::claimed: the calls that are not yet begun have been taken back.
-inline constexpr std::uint64_t kRevoked = std::uint64_t{1} << 63;
-
 // What a message of so many bytes weighs until the parent's front door has dealt with it. A worker that
 // is ahead by more than kMostUnheard waits.
 inline constexpr std::uint32_t kMostUnheard = 1 << 20;
 constexpr std::uint32_t weight_of_message(std::size_t size) noexcept {
   return static_cast<std::uint32_t>(std::min<std::size_t>(size + 64, kMostUnheard));
 }
+
+// How the parent takes calls back that a worker hasn't begun. The worker says that it begins one, by a
+// plain store, and then looks whether the parent has asked: then it waits for what the parent has
+// decided. The parent asks, has a barrier on every CPU, and then sees which calls were begun.
+//
+//   worker:  claimed = n + 1;  asked? ── no ──► call n is its own
+//   parent:  asked += 1;  barrier everywhere;  from = claimed, up_to = sent;  decided = asked
+struct Revocation {
+  std::atomic<std::uint64_t> asked{0};
+  std::atomic<std::uint64_t> decided{0};
+  std::atomic<std::uint64_t> from{0};   // the first of the calls that are to be skipped
+  std::atomic<std::uint64_t> up_to{0};  // the first behind them
+};
 
 // What a worker and the parent tell each other beside the rings.
 struct WorkerBoard {
@@ -40,8 +50,8 @@ struct WorkerBoard {
   std::atomic<std::uint32_t> fence_first{1};
   // The CPU on which the worker went to sleep or gave way, until it goes on; else -1.
   std::atomic<int> left_cpu{-1};
-  alignas(64) std::atomic<std::uint64_t> claimed{0};         // calls begun so far, and kRevoked
-  std::atomic<std::uint64_t> discard_up_to{0};               // with kRevoked: calls to skip
+  alignas(64) std::atomic<std::uint64_t> claimed{0};  // calls begun, or skipped, so far
+  alignas(64) Revocation revocation;
   alignas(64) std::atomic<std::uint64_t> ring_after{~0ULL};  // calls done after which to ring
   std::atomic<std::uint32_t> wants_room{0};                  // the worker waits for room
   std::atomic<std::uint32_t> calls_full{0};  // the parent waits for room: ring before sleeping
@@ -62,6 +72,9 @@ struct ParentBoard {
   alignas(64) std::atomic<std::uint32_t> back_asleep{0};
   std::atomic<std::uint32_t> back_wants_all{0};  // ring for each result
   std::atomic<std::uint32_t> wants_times{0};     // of each call: when it began, how long it took
+  // Workers have a barrier between a result and a look at who sleeps. Otherwise the front has one
+  // everywhere before it sleeps.
+  std::atomic<std::uint32_t> fence_results{1};
 };
 
 struct BoardHead {

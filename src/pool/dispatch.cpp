@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "os/barrier.hpp"
 #include "pool/pool.hpp"
 
 namespace procession::pool {
@@ -28,9 +29,8 @@ bool Pool::can_take(Place& place, const Task& task) noexcept {
   if (place.assigned.empty()) return true;
   // It hasn't come to what was taken back from it: what it got now couldn't be taken back.
   if (place.revoked) {
-    place.revoked =
-        board_.worker(index_of(place)).claimed.load(std::memory_order_relaxed) & kRevoked;
-    if (place.revoked) return false;
+    if (has_revoked(place)) return false;
+    place.revoked = false;
   }
   std::uint64_t average = functions_[task.function].average;
   if (average == 0) return false;  // how long it takes is not yet known
@@ -74,6 +74,7 @@ void Pool::pump_locked() {
   if (!doomed_.empty()) look_after_doomed();
   dispatch();
   count_busy();
+  choose_fences();
   has_outcomes_.store(!outcomes_.empty(), std::memory_order_release);
   has_losses_.store(!outcomes_.losses.empty() || !outcomes_.messages.empty(),
                     std::memory_order_release);
@@ -283,14 +284,29 @@ void Pool::take_back_unbegun() {
   if (stalled) give_out();  // what was taken back goes out again in this same round
 }
 
+// Whether it hasn't come to all that was taken back from it.
+bool Pool::has_revoked(const Place& place) noexcept {
+  WorkerBoard& worker = board_.worker(index_of(place));
+  return worker.claimed.load(std::memory_order_acquire) <
+         worker.revocation.up_to.load(std::memory_order_relaxed);
+}
+
 // Takes back what a worker hasn't begun. Not if it hasn't come to what was taken back before: then it
 // has one task at most that it hasn't begun.
 void Pool::revoke(Place& place) {
+  if (has_revoked(place)) return;
   WorkerBoard& worker = board_.worker(index_of(place));
-  if (worker.claimed.load(std::memory_order_acquire) & kRevoked) return;
+  Revocation& revocation = worker.revocation;
+  std::uint64_t asked = revocation.asked.load(std::memory_order_relaxed) + 1;
+  revocation.asked.store(asked, std::memory_order_seq_cst);
+  bool is_seen = worker.fence_first.load(std::memory_order_relaxed) || os::barrier_everywhere();
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Without a barrier nothing can be taken back, from now on.
+  std::uint64_t begun = is_seen ? worker.claimed.load(std::memory_order_acquire) : place.sent;
+  revocation.from.store(begun, std::memory_order_release);
+  revocation.up_to.store(place.sent, std::memory_order_release);
+  revocation.decided.store(asked, std::memory_order_release);
   place.revoked = true;
-  worker.discard_up_to.store(place.sent, std::memory_order_release);
-  std::uint64_t begun = worker.claimed.fetch_or(kRevoked, std::memory_order_acq_rel) & ~kRevoked;
   std::size_t keep = 0;
   while (keep < place.assigned.size() && place.assigned[keep].index < begun) ++keep;
   requeue(place, keep);

@@ -243,6 +243,8 @@ class Pool {
   static constexpr int kBeforeGivingWay = 4;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
+  // Results between two sleeps at the front above which it has the barrier, and workers have none.
+  static constexpr std::uint64_t kManyResults = 256;
   // Submits in a row that leave it to others to see what workers have sent.
   static constexpr std::uint32_t kMostUnpumped = 64;
 
@@ -348,6 +350,7 @@ class Pool {
   void settle_death(Place& place, const Death& death);
   const Given* begun(const Place& place) const noexcept;
   void requeue(Place& place, std::size_t keep);
+  bool has_revoked(const Place& place) noexcept;
   void revoke(Place& place);
   void retire(Place& place);
   void begin_to_idle(Place& place) noexcept;
@@ -375,6 +378,8 @@ class Pool {
   bool back_is_needed() const noexcept;
   void ring_sleeper() noexcept;
   base::Deadline bounded(base::Deadline deadline, bool with_others) const noexcept;
+  bool see_results() noexcept;
+  void choose_fences() noexcept;
   base::Waited sleep_front(base::Deadline deadline, bool with_others);
   bool may_spin() const noexcept { return busy_.load(std::memory_order_relaxed) < cpus_; }
   bool keeps_a_worker_off() const noexcept;
@@ -406,6 +411,8 @@ class Pool {
   Outcomes outcomes_;
   std::size_t unfinished_ = 0;
   std::uint64_t uses_ = 0;
+  std::atomic<std::uint64_t> results_ = 0;  // so far
+  std::atomic<std::uint64_t> results_at_sleep_ = 0;  // when the front slept last, or was about to
   std::uint32_t unpumped_ = 0;
   std::vector<Doomed> doomed_;
   std::atomic<Clock::time_point> act_at_ = kNever;  // no later than any place's, or kill_at
@@ -463,7 +470,10 @@ base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready rea
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
   base::Waited waited = base::Waited::kReady;
-  if ((with_others || !has_news()) && !ready()) waited = sleep_front(deadline, with_others);
+  bool may_sleep = see_results();
+  if (may_sleep && (with_others || !has_news()) && !ready()) {
+    waited = sleep_front(deadline, with_others);
+  }
   parent.front_asleep.store(0, std::memory_order_relaxed);
   return waited;
 }

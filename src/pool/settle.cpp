@@ -127,6 +127,7 @@ Task& Pool::answered(Place& place, TaskId id, std::uint64_t took) {
   place.assigned.pop_front();
   place.expected -= task->expected;
   ++place.done;
+  results_.store(results_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   std::uint64_t& average = functions_[task->function].average;
   place.busy += took > 0 ? took : average;
   if (average == 0) {
@@ -292,7 +293,7 @@ void Pool::supervise(std::uint32_t index) {
 // The task that a worker has begun and not ended, or null.
 const Pool::Given* Pool::begun(const Place& place) const noexcept {
   std::uint64_t begun =
-      board_.worker(index_of(place)).claimed.load(std::memory_order_acquire) & ~kRevoked;
+      board_.worker(index_of(place)).claimed.load(std::memory_order_acquire);
   if (place.assigned.empty()) return nullptr;
   if (place.assigned.front().index >= begun && !place.corrupted) return nullptr;
   return &place.assigned.front();

@@ -21,7 +21,7 @@ Stats Pool::stats() {
     worker.pid = place.pid;
     worker.done = place.done;
     worker.ns = place.busy;
-    std::uint64_t claimed = board_.worker(i).claimed.load(std::memory_order_acquire) & ~kRevoked;
+    std::uint64_t claimed = board_.worker(i).claimed.load(std::memory_order_acquire);
     if (!place.assigned.empty() && place.assigned.front().index < claimed) {
       worker.has_begun = true;
       worker.function = tasks_[place.assigned.front().slot].function;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // pool/waiting: how the parent sleeps, at the front and at the back, and what wakes it.
+#include "os/barrier.hpp"
 #include "pool/pool.hpp"
 #include "pool/trace.hpp"
 
@@ -29,7 +30,7 @@ bool Pool::low_water() const noexcept {
         worker.results.head.load(std::memory_order_acquire)) {
       continue;
     }
-    std::uint64_t begun = worker.claimed.load(std::memory_order_relaxed) & ~kRevoked;
+    std::uint64_t begun = worker.claimed.load(std::memory_order_relaxed);
     if (begun >= worker.ring_after.load(std::memory_order_relaxed) ||
         worker.has_told.load(std::memory_order_relaxed)) {
       return true;
@@ -155,8 +156,36 @@ base::Waited Pool::wait_back(base::Deadline deadline) {
   return waited;
 }
 
+// Of the front, which has just said that it sleeps: has workers' results be seen by the next look, or
+// their looks see it. False if that can't be: then workers do it, from now on.
+bool Pool::see_results() noexcept {
+  std::atomic<std::uint32_t>& workers_do = board_.parent().fence_results;
+  std::uint64_t results = results_.load(std::memory_order_relaxed);
+  bool many = results - results_at_sleep_.exchange(results) >= kManyResults;
+  if (workers_do.load(std::memory_order_acquire)) return true;
+  if (!many) workers_do.store(1, std::memory_order_seq_cst);
+  if (os::barrier_everywhere()) return true;
+  workers_do.store(1, std::memory_order_seq_cst);
+  return false;
+}
+
+// Under the mutex. A worker that sees this change sees, too, whether the front had said before that it
+// sleeps; else the front sees the change.
+void Pool::choose_fences() noexcept {
+  std::atomic<std::uint32_t>& workers_do = board_.parent().fence_results;
+  if (!workers_do.load(std::memory_order_relaxed) || !board_.has_barriers() || wants_all()) return;
+  std::uint64_t since = results_.load(std::memory_order_relaxed) -
+                        results_at_sleep_.load(std::memory_order_relaxed);
+  if (since >= kManyResults) workers_do.store(0, std::memory_order_release);
+}
+
 void Pool::want_all(bool on) noexcept {
-  wants_all_.store(on, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(mutex_);
+    wants_all_.store(on, std::memory_order_relaxed);
+    std::atomic<std::uint32_t>& workers_do = board_.parent().fence_results;
+    if (on && workers_do.exchange(1) == 0) os::barrier_everywhere();
+  }
   board_.parent().back_wants_all.store(on ? 1 : 0, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (on) {

@@ -40,7 +40,9 @@ Worker::Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os
       pid_(os::current_pid()) {
   note_oom_counter();
   if (board_.max_rss() != 0) resident_.emplace();
-  bool has_barriers = board_.has_barriers() && os::barrier_everywhere();
+  bool has_barriers =
+      board_.has_barriers() && os::register_for_barriers() && os::barrier_everywhere();
+  fences_ = !has_barriers;
   own_.fence_first.store(has_barriers ? 0 : 1, std::memory_order_seq_cst);
 }
 
@@ -99,6 +101,8 @@ void Worker::tell(ResultHeader header, base::BytesView payload) {
 
 std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
                                  const std::function<void()>& on_interrupt) {
+  std::optional<Call> given(std::in_place);  // what is returned, so that it isn't copied
+  Call& call = *given;
   if (has_call_) calls_.pop();
   has_call_ = false;
   while (true) {
@@ -127,23 +131,25 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       sleep(on_sleep, on_interrupt);
       continue;
     }
-    Call call;
     RecordRest rest = read_record(*record, call.header);
-    if (call.header.kind == CallKind::kStop) return std::nullopt;
+    if (call.header.kind == CallKind::kStop) {
+      given.reset();
+      return given;
+    }
     // What was taken back may have ended elsewhere, and its blocks be gone.
     if (call.header.kind == CallKind::kCall && !claim()) {
       calls_.pop();
       continue;
     }
     call.payload = rest.payload;
-    call.blocks = rest.copied_blocks();
+    if (!rest.blocks.empty()) call.blocks = rest.copied_blocks();
     if (call.header.spilled && !call.blocks.empty()) {
       call.payload = arena_.bytes(call.blocks.front());
       call.blocks.erase(call.blocks.begin());
     }
     has_call_ = true;
     ++in_row_;
-    return call;
+    return given;
   }
 }
 
@@ -163,27 +169,37 @@ void Worker::give_way() noexcept {
   own_.left_cpu.store(-1, std::memory_order_relaxed);
 }
 
-// Whether the next call is still this worker's to do. Otherwise it was taken back, with all that were
-// published before the taking back.
-bool Worker::claim() {
-  std::uint64_t claimed = own_.claimed.load(std::memory_order_acquire);
-  while (true) {
-    if (claimed & kRevoked) {
-      std::uint64_t end = own_.discard_up_to.load(std::memory_order_acquire);
-      if (taken_ >= end) {  // all of them had been begun
-        own_.claimed.store(taken_, std::memory_order_release);
-        claimed = taken_;
-        continue;
-      }
-      ++taken_;
-      if (taken_ == end) own_.claimed.store(end, std::memory_order_release);
-      return false;
+// Whether the next call is still this worker's to do. See Revocation.
+bool Worker::claim() noexcept {
+  if (taken_ >= skip_up_to_) {
+    own_.claimed.store(taken_ + 1, std::memory_order_release);
+    if (fences_) {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
     }
-    if (own_.claimed.compare_exchange_weak(claimed, claimed + 1, std::memory_order_acq_rel)) {
-      ++taken_;
-      return true;
-    }
+    if (own_.revocation.asked.load(std::memory_order_acquire) != revocations_) hear_revocation();
   }
+  bool is_skipped = skip_from_ <= taken_ && taken_ < skip_up_to_;
+  ++taken_;
+  if (is_skipped) own_.claimed.store(taken_, std::memory_order_release);
+  return !is_skipped;
+}
+
+// The parent decides at once, and never asks again before this worker has come to what it took back.
+void Worker::hear_revocation() noexcept {
+  Revocation& told = own_.revocation;
+  std::uint64_t asked = 0;
+  do {
+    asked = told.asked.load(std::memory_order_acquire);
+    while (told.decided.load(std::memory_order_acquire) != asked) {
+      os::yield();
+      asked = told.asked.load(std::memory_order_acquire);
+    }
+    skip_from_ = told.from.load(std::memory_order_acquire);
+    skip_up_to_ = told.up_to.load(std::memory_order_acquire);
+  } while (told.asked.load(std::memory_order_acquire) != asked);
+  revocations_ = asked;
 }
 
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
@@ -206,6 +222,8 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
     own_.asleep.store(0, std::memory_order_relaxed);
     return;
   }
+  // There was a barrier now, so what it missed when it looked early is to be seen.
+  if (std::exchange(looked_early_, false)) ring_if_wanted(kAnyTask);
   if (own_.calls_full.load(std::memory_order_relaxed) && own_.calls_full.exchange(0)) {
     if (parent_is_at_front()) os::ring(front_);
     os::ring(back_);  // who is at the front may be leaving
@@ -224,7 +242,10 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
 // its own from now on: then this is not the time to sleep.
 bool Worker::barrier() noexcept {
   bool is_one = own_.fence_first.load(std::memory_order_relaxed) || os::barrier_everywhere();
-  if (!is_one) own_.fence_first.store(1, std::memory_order_relaxed);
+  if (!is_one) {
+    own_.fence_first.store(1, std::memory_order_relaxed);
+    fences_ = true;
+  }
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return is_one;
 }
@@ -274,7 +295,20 @@ bool Worker::parent_is_at_front() const noexcept {
 }
 
 void Worker::ring_parent(TaskId task) noexcept {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // SYNC POINT with Pool::see_results, which has the barrier if this has none.
+  bool fences =
+      fences_ || task == kNoTask ||
+      board_.parent().fence_results.load(std::memory_order_acquire) != 0;
+  if (fences) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  } else {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  looked_early_ = !fences;
+  ring_if_wanted(task);
+}
+
+void Worker::ring_if_wanted(TaskId task) noexcept {
   ParentBoard& parent = board_.parent();
   bool low = taken_ >= own_.ring_after.load(std::memory_order_relaxed);
   bool wanted = low || task == kNoTask;

@@ -66,12 +66,14 @@ class Worker {
   void rest() noexcept;
   void give_way() noexcept;
   void wait_to_be_heard(std::uint32_t weight);
-  bool claim();
+  bool claim() noexcept;
+  void hear_revocation() noexcept;
   bool barrier() noexcept;
   void make_room() noexcept;
   void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
   bool parent_is_at_front() const noexcept;
   void ring_parent(TaskId task) noexcept;
+  void ring_if_wanted(TaskId task) noexcept;
   bool has_grown() noexcept;
 
   Board board_;
@@ -83,6 +85,11 @@ class Worker {
   os::Fd front_;
   os::Fd back_;
   std::uint64_t taken_ = 0;  // calls begun or skipped so far
+  std::uint64_t revocations_ = 0;  // heard of
+  std::uint64_t skip_from_ = 0;    // calls that were taken back
+  std::uint64_t skip_up_to_ = 0;
+  bool fences_ = true;         // the parent can't have it barriered, so it has barriers of its own
+  bool looked_early_ = false;  // for who sleeps, after the last result: without a barrier
   bool has_call_ = false;    // the record at the ring's front is begun
   std::uint32_t told_ = 0;   // by weight, modulo 2^32
   // What had been heard when more of it was waited for in vain.
