@@ -157,7 +157,7 @@ void PoolCore::wait_for_room() {
 
 // `give(id, state)` hands it to the pool.
 template <class Give>
-detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, Give give) {
+detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, const Give& give) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();

@@ -114,7 +114,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   };
 
   template <class Give>
-  detail::AnyFuture submit_by(const detail::TaskTarget& target, Give give);
+  detail::AnyFuture submit_by(const detail::TaskTarget& target, const Give& give);
   pool::FunctionId id_of(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
   void check_open();
