@@ -246,7 +246,7 @@ class Pool {
   // Results between two sleeps at the front above which it has the barrier, and workers have none.
   static constexpr std::uint64_t kManyResults = 256;
   // Submits in a row that leave it to others to see what workers have sent.
-  static constexpr std::uint32_t kMostUnpumped = 64;
+  static constexpr std::uint32_t kMostUnpumped = 256;
 
   struct Function {
     base::Bytes bytes;
