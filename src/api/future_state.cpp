@@ -190,6 +190,19 @@ Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   return end(kEnded);
 }
 
+bool FutureState::try_settle(base::BytesView bytes) noexcept {
+  std::uint32_t seen = word.load(std::memory_order_relaxed);
+  if ((seen & (kLocked | kHooked)) != 0 || bytes.size() > kSmall) return false;
+  small_size = static_cast<std::uint8_t>(bytes.size());
+  if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
+  while (!word.compare_exchange_weak(seen, (seen | kEnded) - kReference,
+                                     std::memory_order_acq_rel)) {
+    if ((seen & (kLocked | kHooked)) != 0) return false;
+  }
+  if (seen / kReference == 1) destroy();
+  return true;
+}
+
 bool FutureState::try_add(Hook& hook) {
   std::shared_ptr<api::PoolCore> told;
   {

@@ -53,6 +53,8 @@ struct alignas(64) FutureState {  // a cache line
   // caller's to run.
   Hook* settle(pool::Outcome&& outcome, base::BytesView payload);
   Hook* settle_cancelled() { return end(kCancelled); }
+  // The same of a small result that nobody is to be told of; else false.
+  bool try_settle(base::BytesView payload) noexcept;
 
   // False if it is done.
   bool try_add(Hook& hook);

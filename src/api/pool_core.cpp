@@ -75,12 +75,23 @@ std::exception_ptr make_exception(pool::OutcomeKind kind, const Ending& ending) 
       "a process of the pool ended abruptly while the task was running or pending: " + how, died));
 }
 
+namespace {
+
+pool::Options with_settle(pool::Options options) {
+  options.settle = [](void* future, base::BytesView payload) noexcept {
+    return static_cast<FutureState*>(future)->try_settle(payload);
+  };
+  return options;
+}
+
+}  // namespace
+
 PoolCore::PoolCore(const PoolSetup& setup)
     : setup_(setup),
       born_(forks()),
       pid_(os::current_pid()),
       serial_(next_serial()),
-      pool_(setup.options) {
+      pool_(with_settle(setup.options)) {
   if (!setup.trace.empty()) pool_.trace_to(setup.trace);
   ++cores_;
 }
@@ -130,9 +141,8 @@ std::string PoolCore::show_function(pool::FunctionId id) {
   return readable(names_[id]);
 }
 
-void PoolCore::check_open() {
+void PoolCore::refuse_if_closed() {
   if (is_closed()) throw std::runtime_error(kClosed);
-  if (!pool_.is_broken()) return;
   std::shared_ptr<Ending> reason;
   {
     std::lock_guard lock(back_mutex_);

@@ -117,7 +117,10 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   detail::AnyFuture submit_by(const detail::TaskTarget& target, const Give& give);
   pool::FunctionId id_of(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
-  void check_open();
+  void check_open() {
+    if (is_closed() || pool_.is_broken()) refuse_if_closed();
+  }
+  void refuse_if_closed();
   void wait_for_room();
   enum class Where { kFront, kBack, kAside };
 

@@ -19,6 +19,7 @@ void Outcomes::clear() noexcept {
   ended.clear();
   losses.clear();
   bytes.clear();
+  settled = 0;
 }
 
 Pool::Pool(const Options& options)

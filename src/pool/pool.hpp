@@ -7,7 +7,8 @@
 // The ledger holds every task from submit to its outcome, so that each ends exactly once, whatever
 // dies. Who makes a worker process, and what a payload means, is the front door's business.
 //
-// Thread-safe. The mutex is held for moments only and never while anything of the front door runs.
+// Thread-safe. The mutex is held for moments only and never while anything of the front door runs, but
+// for Options::settle.
 #pragma once
 
 #include <algorithm>
@@ -46,6 +47,9 @@ struct Options {
   std::chrono::nanoseconds timeout = kForever;  // that a task may run
   std::uint64_t max_rss = 0;  // bytes; a worker that has more after a task is replaced; 0: any
   std::chrono::nanoseconds idle_timeout = kForever;  // a worker without a task for so long ends
+  // Keeps a result that is as usual, at once and in a moment: it is called with the pool's mutex held.
+  // False if it is to be collected as others are. Null: all are.
+  bool (*settle)(void* future, base::BytesView payload) noexcept = nullptr;
 };
 
 // What is known of a worker that ended.
@@ -112,8 +116,11 @@ struct Outcomes {
   std::vector<Outcome> ended;
   std::vector<Loss> losses;
   base::Bytes bytes;
+  std::size_t settled = 0;  // ended, too, and were settled at once (Options::settle)
 
-  bool empty() const noexcept { return ended.empty() && losses.empty() && messages.empty(); }
+  bool empty() const noexcept {
+    return ended.empty() && settled == 0 && losses.empty() && messages.empty();
+  }
   void clear() noexcept;
 };
 

@@ -108,9 +108,14 @@ bool Pool::take_plain_result(Place& place, base::BytesView record) {
   Task* found = find(head->task);
   if (!found || !found->blocks.empty()) return false;
   Task& task = answered(place, head->task, head->word);
-  Outcome& outcome = add_outcome(head->form, record.subspan(sizeof *head));
-  outcome.future = task.future;
-  outcome.function = task.function;
+  base::BytesView payload = record.subspan(sizeof *head);
+  if (options_.settle && options_.settle(task.future, payload)) {
+    ++outcomes_.settled;
+  } else {
+    Outcome& outcome = add_outcome(head->form, payload);
+    outcome.future = task.future;
+    outcome.function = task.function;
+  }
   ++counters_.done;
   tasks_.remove(slot_of(head->task));
   --unfinished_;
