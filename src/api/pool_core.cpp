@@ -165,54 +165,58 @@ void PoolCore::wait_for_room() {
   if (!has_room() && !on_manager_thread()) wait_ready(has_room, base::Deadline::never());
 }
 
-// `give(id, state)` hands it to the pool.
-template <class Give>
-detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, const Give& give) {
+pool::FunctionId PoolCore::admit(const detail::TaskTarget& target) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
-  pool::FunctionId id = id_of(target);
-  FutureState* state = FutureState::make(*this);
-  detail::AnyFuture future(state);
-  try {
-    state->task = give(id, *state);
-    if (state->task == pool::kNoTask) throw std::runtime_error(kClosed);
-  } catch (...) {
-    state->unref();  // the ledger's
-    throw;
+  return id_of(target);
+}
+
+// What the pool says of it: kNoTask if it was refused.
+void PoolCore::see_to(FutureState& state, pool::TaskId task) {
+  if (task == pool::kNoTask) {
+    state.unref();  // the ledger's
+    throw std::runtime_error(kClosed);
   }
-  if (may_grow_.load(std::memory_order_relaxed)) grow(*state);
+  state.task = task;
+  if (may_grow_.load(std::memory_order_relaxed)) grow(state);
   if (pool_.has_outcomes()) look();  // while they, and their futures, are in the cache
-  return future;
 }
 
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
                                    const pool::TaskOptions* options) {
-  return submit_by(target, [&](pool::FunctionId id, FutureState& state) {
-    return options ? pool_.submit(id, 0, payload, &state, {}, *options)
-                   : pool_.submit(id, 0, payload, &state);
-  });
+  pool::FunctionId id = admit(target);
+  FutureState* state = FutureState::make(*this);
+  detail::AnyFuture future(state);
+  see_to(*state, options ? pool_.submit(id, 0, payload, state, {}, *options)
+                         : pool_.submit(id, 0, payload, state));
+  return future;
 }
 
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, TaskWriter& writer,
                                    const pool::TaskOptions* options) {
   const base::Bytes& payload = writer.payload();
   if (writer.is_small()) return submit(target, payload, options);
-  return submit_by(target, [&](pool::FunctionId id, FutureState& state) {
-    std::vector<shm::Block> blocks = writer.take_blocks();
-    pool::TaskId task = pool::kNoTask;
-    std::optional<OsError> refused;
-    try {
-      task = pool_.submit(id, 0, payload, &state, blocks, options ? *options : pool::TaskOptions());
-    } catch (const base::OsError& error) {
-      refused.emplace(error.error_number(), "can't submit a task: " + error.attempted());
-    }
-    if (task == pool::kNoTask) {
-      for (shm::Block block : blocks) pool_.release(block);
-    }
-    if (refused) throw OsError(*refused);
-    return task;
-  });
+  pool::FunctionId id = admit(target);
+  FutureState* state = FutureState::make(*this);
+  detail::AnyFuture future(state);
+  std::vector<shm::Block> blocks = writer.take_blocks();
+  pool::TaskId task = pool::kNoTask;
+  std::optional<OsError> refused;
+  try {
+    task = pool_.submit(id, 0, payload, state, blocks, options ? *options : pool::TaskOptions());
+  } catch (const base::OsError& error) {
+    refused.emplace(error.error_number(), "can't submit a task: " + error.attempted());
+  }
+  if (task == pool::kNoTask) {
+    for (shm::Block block : blocks) pool_.release(block);
+  }
+  if (refused) {
+    state->unref();
+    throw OsError(*refused);
+  }
+  see_to(*state, task);
+  return future;
 }
 
 shm::Block PoolCore::put(base::BytesView bytes) {

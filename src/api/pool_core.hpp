@@ -113,8 +113,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
     std::size_t operator()(const detail::TaskName& name) const noexcept;
   };
 
-  template <class Give>
-  detail::AnyFuture submit_by(const detail::TaskTarget& target, const Give& give);
+  pool::FunctionId admit(const detail::TaskTarget& target);
+  void see_to(detail::FutureState& state, pool::TaskId task);
   pool::FunctionId id_of(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
   void check_open() {

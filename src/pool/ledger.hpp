@@ -17,11 +17,12 @@
 
 namespace procession::pool {
 
+// What most tasks need is in the first cache line.
 struct alignas(64) Task {
   std::uint32_t generation = 0;
   bool live = false;
   bool assigned = false;
-  bool spilled = false;  // the payload is in the first block
+  bool has_more = false;  // than that: else the rest is as it is by default
   OnDeath on_death = OnDeath::kBreak;
   void* future = nullptr;
   std::uint64_t number = 0;  // in the order of submits
@@ -29,14 +30,17 @@ struct alignas(64) Task {
   std::uint16_t form = 0;
   std::uint16_t deaths = 0;
   std::uint32_t place = 0;  // if assigned,
+  std::uint32_t retries = 0;
   std::uint64_t index = 0;     // of its call, among all that its worker was sent,
   std::uint64_t expected = 0;  // ns, added to its worker's
-  std::chrono::nanoseconds timeout = kForever;
   std::int32_t priority = 0;
-  std::uint32_t retries = 0;
+
+  alignas(64) bool spilled = false;  // the payload is in the first block
+  std::chrono::nanoseconds timeout = kForever;
   base::Bytes payload;
   std::vector<shm::Block> blocks;
 };
+static_assert(sizeof(Task) == 128);
 
 class Ledger {
  public:
@@ -58,7 +62,7 @@ class Ledger {
     return found.live && found.generation == task >> 32 ? &found : nullptr;
   }
 
-  // A slot for another one, which is live, and as the last one there has left it.
+  // A slot for another one, which is live. Of the rest only what goes with `has_more` is as by default.
   std::uint32_t add() {
     std::uint32_t slot = size_;
     if (!free_.empty()) {
@@ -72,9 +76,16 @@ class Ledger {
     return slot;
   }
 
+  // Its blocks are the caller's to see to.
   void remove(std::uint32_t slot) noexcept {
     Task& task = (*this)[slot];
-    if (task.payload.capacity() > kLargestKept) task.payload = {};
+    if (task.has_more) {
+      task.spilled = false;
+      task.timeout = kForever;
+      task.payload.clear();
+      if (task.payload.capacity() > kLargestKept) task.payload = {};
+      task.has_more = false;
+    }
     task.live = false;
     ++task.generation;
     free_.push_back(slot);

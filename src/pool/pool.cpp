@@ -89,7 +89,6 @@ TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* f
   --quick_.left;
   Task& task = tasks_[slot];
   task.assigned = true;
-  task.spilled = false;
   task.on_death = options_.on_death;
   task.future = future;
   task.number = submits_++;
@@ -99,10 +98,12 @@ TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* f
   task.place = quick_.place;
   task.index = place.sent;
   task.expected = quick_.expected;
-  task.timeout = kForever;
   task.priority = 0;
   task.retries = options_.retries;
-  if (!payload.empty() || !task.payload.empty()) task.payload.assign(payload.begin(), payload.end());
+  if (!payload.empty()) {
+    task.has_more = true;
+    task.payload.assign(payload.begin(), payload.end());
+  }
   place.expected += task.expected;
   place.assigned.emplace_back(slot, place.sent++);
   ++unfinished_;
@@ -133,6 +134,7 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
   task.priority = options.priority;
   task.retries = options.retries.value_or(options_.retries);
   task.on_death = options.on_death.value_or(options_.on_death);
+  task.has_more = true;
   task.spilled = spilled;
   task.payload.assign(payload.begin(), payload.end());
   task.blocks = std::move(blocks);

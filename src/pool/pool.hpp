@@ -28,6 +28,7 @@
 #include "os/cpu.hpp"
 #include "os/descendants.hpp"
 #include "os/event.hpp"
+#include "os/mutex.hpp"
 #include "os/pidfd.hpp"
 #include "pool/board.hpp"
 #include "pool/events.hpp"
@@ -328,7 +329,7 @@ class Pool {
     explicit Hold(Pool& pool) : lock_(pool.mutex_) { pool.quick_.left = 0; }
 
    private:
-    std::lock_guard<std::mutex> lock_;
+    std::lock_guard<os::Mutex> lock_;
   };
 
   TaskId submit_quickly(std::uint16_t form, base::BytesView payload, void* future);
@@ -407,7 +408,7 @@ class Pool {
   os::WaitSet front_set_;
   os::WaitSet back_set_;
 
-  std::mutex mutex_;
+  os::Mutex mutex_;
   Quick quick_;
   Ledger tasks_;
   std::vector<Function> functions_;

@@ -106,7 +106,7 @@ bool Pool::take_plain_result(Place& place, base::BytesView record) {
     return false;
   }
   Task* found = find(head->task);
-  if (!found || !found->blocks.empty()) return false;
+  if (!found || (found->has_more && !found->blocks.empty())) return false;
   Task& task = answered(place, head->task, head->word);
   base::BytesView payload = record.subspan(sizeof *head);
   if (options_.settle && options_.settle(task.future, payload)) {

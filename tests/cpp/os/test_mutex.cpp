@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/mutex.hpp"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "leftovers.hpp"
+
+namespace procession::os {
+namespace {
+
+using AMutex = tests::LeavesNothing;
+
+TEST_F(AMutex, IsHeldByOneThreadAtATime) {
+  Mutex mutex;
+  int count = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int k = 0; k < 50'000; ++k) {
+        std::lock_guard lock(mutex);
+        ++count;
+        if (k % 1000 == 0) std::this_thread::yield();  // so that others find it held, and sleep
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(count, 200'000);
+}
+
+}  // namespace
+}  // namespace procession::os
