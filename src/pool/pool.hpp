@@ -372,7 +372,8 @@ class Pool {
   void release_orphans(Place& place);
   void take_back_unbegun();
   bool take_plain_result(Place& place, base::BytesView record);
-  Task& answered(Place& place, TaskId id, std::uint64_t took);
+  Task& awaited_from(Place& place, TaskId id);
+  void note_answer(Place& place, const Task& task, std::uint64_t took) noexcept;
   Outcome& add_outcome(std::uint16_t form, base::BytesView payload);
   void break_by_initializer(Place& place, const ResultHeader& header, base::BytesView payload,
                             const std::vector<shm::Block>& blocks);

@@ -18,6 +18,29 @@ constexpr std::uint32_t kMostFailedStarts = 10;
 
 }  // namespace
 
+// The task that a worker answers, which is the first that it was given. std::runtime_error if it isn't.
+inline Task& Pool::awaited_from(Place& place, TaskId id) {
+  std::uint32_t slot = slot_of(id);
+  if (place.assigned.empty() || place.assigned.front().slot != slot || id_of(slot) != id) {
+    throw std::runtime_error("procession: a result that nobody asked for");
+  }
+  return tasks_[slot];
+}
+
+// It took so many ns, or 0: about as many as others of its function.
+inline void Pool::note_answer(Place& place, const Task& task, std::uint64_t took) noexcept {
+  place.assigned.pop_front();
+  place.expected -= task.expected;
+  ++place.done;
+  std::uint64_t& average = functions_[task.function].average;
+  place.busy += took > 0 ? took : average;
+  if (average == 0) {
+    average = std::max<std::uint64_t>(took, 1);
+  } else if (took > 0) {
+    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+  }
+}
+
 void Pool::take_results(std::uint32_t index) {
   Place& place = places_[index];
   if (place.corrupted) {
@@ -26,6 +49,7 @@ void Pool::take_results(std::uint32_t index) {
   }
   WorkerBoard& worker = board_.worker(index);
   if (worker.has_told.load(std::memory_order_relaxed)) worker.has_told.exchange(0);
+  std::uint64_t done = place.done;
   try {
     while (std::optional<base::BytesView> record = place.results.peek()) {
       if (!take_plain_result(place, *record)) take_result(place, *record);
@@ -37,6 +61,8 @@ void Pool::take_results(std::uint32_t index) {
     os::send_signal(place.pidfd, os::kKill);
     return;
   }
+  done = place.done - done;
+  results_.store(results_.load(std::memory_order_relaxed) + done, std::memory_order_relaxed);
   if (worker.wants_room.load(std::memory_order_relaxed) && worker.wants_room.exchange(0)) {
     wake(index);
     worker.room.fetch_add(1);
@@ -74,7 +100,8 @@ void Pool::take_result(Place& place, base::BytesView record) {
     return;
   }
   std::int64_t took = header.nanoseconds;
-  Task& task = answered(place, header.task, static_cast<std::uint64_t>(took));
+  Task& task = awaited_from(place, header.task);
+  note_answer(place, task, static_cast<std::uint64_t>(took));
   std::uint32_t slot = slot_of(header.task);
   if (place.timed) {
     place.timed = false;
@@ -102,12 +129,13 @@ void Pool::take_result(Place& place, base::BytesView record) {
 // A result without anything else to say, of a task without anything to see to.
 bool Pool::take_plain_result(Place& place, base::BytesView record) {
   std::optional<wire::Short> head = plain_result(record);
-  if (!head || broken_ || place.stopped || place.timed || recorder_ || place.assigned.size() < 2) {
+  if (!head || broken_ || place.stopped || place.timed || recorder_ || place.assigned.empty()) {
     return false;
   }
-  Task* found = find(head->task);
-  if (!found || (found->has_more && !found->blocks.empty())) return false;
-  Task& task = answered(place, head->task, head->word);
+  Task& task = awaited_from(place, head->task);
+  if (task.has_more && !task.blocks.empty()) return false;
+  note_answer(place, task, head->word);
+  if (place.assigned.empty()) begin_to_idle(place);
   base::BytesView payload = record.subspan(sizeof *head);
   if (options_.settle && options_.settle(task.future, payload)) {
     ++outcomes_.settled;
@@ -120,27 +148,6 @@ bool Pool::take_plain_result(Place& place, base::BytesView record) {
   tasks_.remove(slot_of(head->task));
   --unfinished_;
   return true;
-}
-
-// The task of an answer that took so many ns, or 0: about as many as others of its function.
-// std::runtime_error if it isn't the one that was to come.
-Task& Pool::answered(Place& place, TaskId id, std::uint64_t took) {
-  Task* task = find(id);
-  if (!task || place.assigned.empty() || place.assigned.front().slot != slot_of(id)) {
-    throw std::runtime_error("procession: a result that nobody asked for");
-  }
-  place.assigned.pop_front();
-  place.expected -= task->expected;
-  ++place.done;
-  results_.store(results_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  std::uint64_t& average = functions_[task->function].average;
-  place.busy += took > 0 ? took : average;
-  if (average == 0) {
-    average = std::max<std::uint64_t>(took, 1);
-  } else if (took > 0) {
-    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
-  }
-  return *task;
 }
 
 // Made where it stays: there may be millions a second.
