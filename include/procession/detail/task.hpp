@@ -45,7 +45,8 @@ struct TaskName {
   const std::type_info* type = nullptr;  // of the target
 
   bool operator==(const TaskName& other) const noexcept {
-    return load == other.load && words == other.words;
+    // One by one: to load both at once, just after each was stored, a CPU has to wait for that.
+    return load == other.load && words[0] == other.words[0] && words[1] == other.words[1];
   }
 };
 
