@@ -108,31 +108,38 @@ std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept 
   return (load * 31 + name.words[0]) * 31 + name.words[1];
 }
 
-pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
-  const TaskName& name = target.name;
-  struct Last {
-    std::uint64_t serial = 0;
-    TaskName name;
-    pool::FunctionId id = 0;
-  };
-  thread_local Last last;  // most threads submit one function again and again
-  if (last.serial == serial_ && last.name == name) return last.id;
+// Most threads submit one function again and again.
+struct PoolCore::LastFunction {
+  std::uint64_t serial = 0;
+  TaskName name;
+  pool::FunctionId id = 0;
+
+  static thread_local constinit LastFunction of_this_thread;
+};
+thread_local constinit PoolCore::LastFunction PoolCore::LastFunction::of_this_thread;
+
+inline pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
+  const LastFunction& last = LastFunction::of_this_thread;
+  return last.serial == serial_ && last.name == target.name ? last.id : look_up(target);
+}
+
+pool::FunctionId PoolCore::look_up(const detail::TaskTarget& target) {
   std::lock_guard lock(functions_mutex_);
-  auto known = functions_.find(name);
+  auto known = functions_.find(target.name);
   if (known == functions_.end()) {
     detail::Outgoing out;
     TaskWriter writer;
     writer.begin(*this);
     out.state().be_for_task(writer);
-    out.function(reinterpret_cast<detail::AnyFunction>(name.load));
+    out.function(reinterpret_cast<detail::AnyFunction>(target.name.load));
     target.write_once(out, target.target);
-    std::string shown = setup_.trace.empty() ? std::string() : readable(name);
+    std::string shown = setup_.trace.empty() ? std::string() : readable(target.name);
     pool::FunctionId id = pool_.add_function(writer.payload(), std::move(shown));
-    names_.push_back(name);
-    known = functions_.emplace(name, id).first;
+    names_.push_back(target.name);
+    known = functions_.emplace(target.name, id).first;
   }
-  last = {serial_, name, known->second};
-  return last.id;
+  LastFunction::of_this_thread = {serial_, target.name, known->second};
+  return known->second;
 }
 
 std::string PoolCore::show_function(pool::FunctionId id) {
@@ -165,7 +172,7 @@ void PoolCore::wait_for_room() {
   if (!has_room() && !on_manager_thread()) wait_ready(has_room, base::Deadline::never());
 }
 
-pool::FunctionId PoolCore::admit(const detail::TaskTarget& target) {
+inline pool::FunctionId PoolCore::admit(const detail::TaskTarget& target) {
   check_here("executor");
   if (setup_.max_pending > 0) wait_for_room();
   check_open();
@@ -173,7 +180,7 @@ pool::FunctionId PoolCore::admit(const detail::TaskTarget& target) {
 }
 
 // What the pool says of it: kNoTask if it was refused.
-void PoolCore::see_to(FutureState& state, pool::TaskId task) {
+inline void PoolCore::see_to(FutureState& state, pool::TaskId task) {
   if (task == pool::kNoTask) {
     state.unref();  // the ledger's
     throw std::runtime_error(kClosed);

@@ -115,7 +115,9 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
 
   pool::FunctionId admit(const detail::TaskTarget& target);
   void see_to(detail::FutureState& state, pool::TaskId task);
+  struct LastFunction;
   pool::FunctionId id_of(const detail::TaskTarget& target);
+  pool::FunctionId look_up(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
   void check_open() {
     if (is_closed() || pool_.is_broken()) refuse_if_closed();

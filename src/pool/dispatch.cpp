@@ -150,7 +150,8 @@ void Pool::grant(Place& place, FunctionId function) noexcept {
                                kMostAhead - std::min(kMostAhead, place.assigned.size()),
                                kMostUnpumped}));
   quick_.function = function;
-  quick_.place = index_of(place);
+  quick_.place = &place;
+  quick_.index = index_of(place);
   quick_.expected = average;
 }
 

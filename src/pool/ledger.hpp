@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -22,7 +23,7 @@ struct alignas(64) Task {
   std::uint32_t generation = 0;
   bool live = false;
   bool assigned = false;
-  bool has_more = false;  // than that: else the rest is as it is by default
+  bool has_more = false;  // than that, or what isn't the default
   OnDeath on_death = OnDeath::kBreak;
   void* future = nullptr;
   std::uint64_t number = 0;  // in the order of submits
@@ -44,14 +45,18 @@ static_assert(sizeof(Task) == 128);
 
 class Ledger {
  public:
+  // What tasks have by default.
+  Ledger(OnDeath on_death, std::uint32_t retries) : on_death_(on_death), retries_(retries) {}
+
   Task& operator[](std::uint32_t slot) noexcept { return chunks_[slot / kChunk][slot % kChunk]; }
 
   // Slots above this have never been used.
   std::uint32_t size() const noexcept { return size_; }
 
-  TaskId id_of(std::uint32_t slot) noexcept {
-    return TaskId{(*this)[slot].generation} << 32 | slot;
+  static TaskId id_of(const Task& task, std::uint32_t slot) noexcept {
+    return TaskId{task.generation} << 32 | slot;
   }
+  TaskId id_of(std::uint32_t slot) noexcept { return id_of((*this)[slot], slot); }
   static std::uint32_t slot_of(TaskId task) noexcept { return static_cast<std::uint32_t>(task); }
 
   // Null if it has ended.
@@ -62,14 +67,14 @@ class Ledger {
     return found.live && found.generation == task >> 32 ? &found : nullptr;
   }
 
-  // A slot for another one, which is live. Of the rest only what goes with `has_more` is as by default.
+  // A slot for another one, which is live. What goes with `has_more` is as by default.
   std::uint32_t add() {
     std::uint32_t slot = size_;
     if (!free_.empty()) {
       slot = free_.back();
       free_.pop_back();
     } else {
-      if (slot % kChunk == 0) chunks_.push_back(std::make_unique<Task[]>(kChunk));
+      if (slot % kChunk == 0) grow();
       ++size_;
     }
     (*this)[slot].live = true;
@@ -80,6 +85,10 @@ class Ledger {
   void remove(std::uint32_t slot) noexcept {
     Task& task = (*this)[slot];
     if (task.has_more) {
+      task.on_death = on_death_;
+      task.retries = retries_;
+      task.deaths = 0;
+      task.priority = 0;
       task.spilled = false;
       task.timeout = kForever;
       task.payload.clear();
@@ -96,6 +105,16 @@ class Ledger {
   // Bytes of a payload's memory that stay for the next task in its slot.
   static constexpr std::size_t kLargestKept = 256;
 
+  void grow() {
+    Task* made = chunks_.emplace_back(std::make_unique<Task[]>(kChunk)).get();
+    for (Task& task : std::span(made, kChunk)) {
+      task.on_death = on_death_;
+      task.retries = retries_;
+    }
+  }
+
+  const OnDeath on_death_;
+  const std::uint32_t retries_;
   std::vector<std::unique_ptr<Task[]>> chunks_;
   std::uint32_t size_ = 0;
   std::vector<std::uint32_t> free_;

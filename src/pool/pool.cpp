@@ -28,6 +28,7 @@ Pool::Pool(const Options& options)
       arena_(shm::Arena::create()),
       front_(os::create_event()),
       back_(os::create_event()),
+      tasks_(options.on_death, options.retries),
       places_(options.max_workers),
       ended_(std::make_unique<std::atomic<bool>[]>(options.max_workers)),
       cpus_(static_cast<std::uint32_t>(os::usable_cpus())) {
@@ -64,6 +65,37 @@ void Pool::release(shm::Block block) {
   }
 }
 
+// kNoTask if there's no room in the ring.
+inline TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* future) {
+  Place& place = *quick_.place;
+  std::uint32_t slot = tasks_.add();
+  Task& task = tasks_[slot];
+  TaskId id = Ledger::id_of(task, slot);
+  if (!write_plain_call(place.calls, id, quick_.function, form, payload)) {
+    tasks_.remove(slot);
+    quick_.left = 0;
+    return kNoTask;
+  }
+  --quick_.left;
+  task.assigned = true;
+  task.future = future;
+  task.number = submits_++;
+  task.function = quick_.function;
+  task.form = form;
+  task.place = quick_.index;
+  task.index = place.sent;
+  task.expected = quick_.expected;
+  if (!payload.empty()) {
+    task.has_more = true;
+    task.payload.assign(payload.begin(), payload.end());
+  }
+  place.expected += quick_.expected;
+  place.assigned.emplace_back(slot, place.sent++);
+  ++unfinished_;
+  wake(quick_.index);
+  return id;
+}
+
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
                     void* future) {
   if (payload.size() <= kLargestQuick) {
@@ -74,41 +106,6 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     }
   }
   return submit(function, form, payload, future, {}, {});
-}
-
-// kNoTask if there's no room in the ring.
-TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* future) {
-  std::uint32_t slot = tasks_.add();
-  TaskId id = id_of(slot);
-  Place& place = places_[quick_.place];
-  if (!write_record(place.calls, {id, CallKind::kCall, quick_.function, form}, {}, payload)) {
-    tasks_.remove(slot);
-    quick_.left = 0;
-    return kNoTask;
-  }
-  --quick_.left;
-  Task& task = tasks_[slot];
-  task.assigned = true;
-  task.on_death = options_.on_death;
-  task.future = future;
-  task.number = submits_++;
-  task.function = quick_.function;
-  task.form = form;
-  task.deaths = 0;
-  task.place = quick_.place;
-  task.index = place.sent;
-  task.expected = quick_.expected;
-  task.priority = 0;
-  task.retries = options_.retries;
-  if (!payload.empty()) {
-    task.has_more = true;
-    task.payload.assign(payload.begin(), payload.end());
-  }
-  place.expected += task.expected;
-  place.assigned.emplace_back(slot, place.sent++);
-  ++unfinished_;
-  wake(quick_.place);
-  return id;
 }
 
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
@@ -129,7 +126,6 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
   task.future = future;
   task.function = function;
   task.form = form;
-  task.deaths = 0;
   task.timeout = options.timeout.value_or(options_.timeout);
   task.priority = options.priority;
   task.retries = options.retries.value_or(options_.retries);

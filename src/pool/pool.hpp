@@ -272,14 +272,6 @@ class Pool {
   };
   using Clock = base::Deadline::Clock;
   static constexpr Clock::time_point kNever = Clock::time_point::max();
-  // Calls of one function, all as usual, that a worker will certainly be given next: decided at once,
-  // valid as long as nobody but them has the mutex.
-  struct Quick {
-    std::uint32_t left = 0;
-    FunctionId function = 0;
-    std::uint32_t place = 0;
-    std::uint64_t expected = 0;  // ns of each
-  };
   // Between SIGTERM and SIGKILL, for a worker that is stopped and what came of it.
   static constexpr std::chrono::seconds kGrace{1};
   struct Place {
@@ -310,6 +302,16 @@ class Pool {
     std::uint64_t used = 0;                      // when it was last given work
     std::uint64_t busy = 0;                      // ns that the calls took so far
     std::int64_t free_since = 0;                 // when the last of them ended
+  };
+
+  // Calls of one function, all as usual, that a worker will certainly be given next: decided at once,
+  // valid as long as nobody but them has the mutex.
+  struct Quick {
+    std::uint32_t left = 0;
+    FunctionId function = 0;
+    Place* place = nullptr;
+    std::uint32_t index = 0;  // of the place
+    std::uint64_t expected = 0;  // ns of each
   };
 
   // A process that came of a stopped worker, and when it is to be killed.

@@ -155,6 +155,18 @@ inline bool write_record(shm::RingWriter& to, const ResultHeader& header,
   return wire::write(to, head, more, std::as_bytes(blocks), payload);
 }
 
+// Of a call that is as usual.
+inline bool write_plain_call(shm::RingWriter& to, TaskId task, FunctionId function,
+                             std::uint16_t form, base::BytesView payload) noexcept {
+  wire::Short head{task, function, form, static_cast<std::uint8_t>(CallKind::kCall), 0};
+  std::byte* at = to.try_begin(sizeof head + payload.size());
+  if (!at) return false;
+  std::memcpy(at, &head, sizeof head);
+  if (!payload.empty()) std::memcpy(at + sizeof head, payload.data(), payload.size());
+  to.publish();
+  return true;
+}
+
 // What `read_record` leaves: `blocks` is to be copied, `payload` lies in the ring.
 struct RecordRest {
   base::BytesView blocks;

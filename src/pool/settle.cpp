@@ -336,6 +336,7 @@ void Pool::settle_death(Place& place, const Death& death) {
   std::uint32_t slot = given->slot;
   Task& task = tasks_[slot];
   ++task.deaths;
+  task.has_more = true;
   if (on_death == OnDeath::kRetry && task.deaths <= task.retries && task.deaths < kMostDeaths) {
     for (shm::Block block : task.blocks) arena_.hand_over(block, arena_.party());
     return;  // put back with the others
