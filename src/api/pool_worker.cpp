@@ -24,7 +24,7 @@ namespace {
 // To look at the clock twice costs as much as a short call: after such a one, so many are taken to be
 // no longer.
 constexpr std::int64_t kShortNs = 500;
-constexpr int kUnmeasured = 7;
+constexpr int kUnmeasured = 15;
 
 class PoolWorker final : public BlockSource {
  public:
@@ -106,10 +106,11 @@ class PoolWorker final : public BlockSource {
   }
 
   void work(const pool::Call& call) {
-    pool::ResultHeader header{call.header.task};
+    pool::TaskId task = call.header.task;
+    pool::CallTimes times;
     int& unmeasured = functions_.at(call.header.function).unmeasured;
     bool measures = unmeasured == 0 || worker_.wants_times();
-    if (measures) header.began = pool::now_ns();
+    if (measures) times.began = pool::now_ns();
     std::exception_ptr thrown;
     try {
       call_function(call);
@@ -122,28 +123,41 @@ class PoolWorker final : public BlockSource {
       thrown = std::current_exception();
     }
     if (measures) {
-      header.nanoseconds = std::max<std::int64_t>(pool::now_ns() - header.began, 1);
-      if (header.nanoseconds < kShortNs) unmeasured = kUnmeasured;
+      times.nanoseconds = std::max<std::int64_t>(pool::now_ns() - times.began, 1);
+      if (times.nanoseconds < kShortNs) unmeasured = kUnmeasured;
     } else {
       --unmeasured;
     }
     if (thrown) {
       writer_.clear();
-      channel::PayloadReader failure(encode_failure(thrown));
-      header.kind = pool::ResultKind::kFailure;
-      worker_.reply(header, failure.bytes());
+      fail(task, times, thrown);
+      return;
+    }
+    const base::Bytes& payload = writer_.payload();
+    if (writer_.is_small()) {
+      worker_.reply(task, times, 0, payload);
+      writer_.clear();
       return;
     }
     try {
-      const base::Bytes& payload = writer_.payload();
+      pool::ResultHeader header{task};
+      header.began = times.began;
+      header.nanoseconds = times.nanoseconds;
       worker_.reply(header, payload, writer_.take_blocks());
     } catch (const base::OsError& error) {  // no block for the payload
-      channel::PayloadReader failure(encode_failure(std::make_exception_ptr(
-          OsError(error.error_number(), "can't send a task's result: " + error.attempted()))));
-      header.kind = pool::ResultKind::kFailure;
-      worker_.reply(header, failure.bytes());
+      fail(task, times,
+           std::make_exception_ptr(OsError(error.error_number(), "can't send a task's result: " +
+                                                                     error.attempted())));
     }
     writer_.clear();
+  }
+
+  void fail(pool::TaskId task, const pool::CallTimes& times, const std::exception_ptr& thrown) {
+    channel::PayloadReader failure(encode_failure(thrown));
+    pool::ResultHeader header{task, pool::ResultKind::kFailure};
+    header.began = times.began;
+    header.nanoseconds = times.nanoseconds;
+    worker_.reply(header, failure.bytes());
   }
 
   pool::Worker worker_;

@@ -155,16 +155,25 @@ inline bool write_record(shm::RingWriter& to, const ResultHeader& header,
   return wire::write(to, head, more, std::as_bytes(blocks), payload);
 }
 
-// Of a call that is as usual.
-inline bool write_plain_call(shm::RingWriter& to, TaskId task, FunctionId function,
-                             std::uint16_t form, base::BytesView payload) noexcept {
-  wire::Short head{task, function, form, static_cast<std::uint8_t>(CallKind::kCall), 0};
+// The same of what is as usual.
+inline bool write_plain(shm::RingWriter& to, const wire::Short& head,
+                        base::BytesView payload) noexcept {
   std::byte* at = to.try_begin(sizeof head + payload.size());
   if (!at) return false;
   std::memcpy(at, &head, sizeof head);
   if (!payload.empty()) std::memcpy(at + sizeof head, payload.data(), payload.size());
   to.publish();
   return true;
+}
+inline bool write_plain_call(shm::RingWriter& to, TaskId task, FunctionId function,
+                             std::uint16_t form, base::BytesView payload) noexcept {
+  constexpr auto kKind = static_cast<std::uint8_t>(CallKind::kCall);
+  return write_plain(to, {task, function, form, kKind, 0}, payload);
+}
+inline bool write_plain_result(shm::RingWriter& to, TaskId task, std::uint32_t nanoseconds,
+                               std::uint16_t form, base::BytesView payload) noexcept {
+  constexpr auto kKind = static_cast<std::uint8_t>(ResultKind::kResult);
+  return write_plain(to, {task, nanoseconds, form, kKind, 0}, payload);
 }
 
 // What `read_record` leaves: `blocks` is to be copied, `payload` lies in the ring.

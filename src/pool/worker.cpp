@@ -250,6 +250,21 @@ bool Worker::barrier() noexcept {
   return is_one;
 }
 
+void Worker::reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload) {
+  auto took = static_cast<std::uint32_t>(times.nanoseconds);
+  bool is_plain = took == times.nanoseconds && payload.size() <= kLargestInline && !resident_ &&
+                  !wants_times();
+  if (is_plain && write_plain_result(results_, task, took, form, payload)) {
+    ring_parent(task);
+    return;
+  }
+  ResultHeader header{task};
+  header.form = form;
+  header.began = times.began;
+  header.nanoseconds = times.nanoseconds;
+  reply(header, payload);
+}
+
 void Worker::reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks) {
   if (payload.size() > kLargestInline) {
     shm::Block block = arena_.allocate(payload.size());

@@ -21,6 +21,12 @@ struct Call {
   std::vector<shm::Block> blocks;  // that came with it, without one that is the payload
 };
 
+// As of ResultHeader.
+struct CallTimes {
+  std::int64_t began = 0;
+  std::int64_t nanoseconds = 0;
+};
+
 class Worker {
  public:
   // `memory` is the pool's board, `place` this worker's in it; `front` and `back` are the events
@@ -39,6 +45,9 @@ class Worker {
   // larger than kLargestInline goes through a block of its own. Blocks while the parent has no room.
   // OsError (ENOMEM) if memory is full.
   void reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks = {});
+
+  // The same of what a function returned, without blocks.
+  void reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload);
 
   // Tells the parent's front door something, within the call `header.task` or without one. By any
   // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`;
