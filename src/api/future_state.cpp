@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/future_state.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <new>
@@ -11,6 +12,7 @@
 
 #include "api/bytes.hpp"
 #include "api/failure.hpp"
+#include "os/cpu.hpp"
 #include "procession/error.hpp"
 
 namespace procession::detail {
@@ -93,11 +95,12 @@ struct FutureState::Maker {
   }
 
   FutureState* make(api::PoolCore& owner) {
-    if (used_ == Chunk::kStates) {
-      chunk_ = Chunk::make();
-      used_ = 0;
-    }
+    if (used_ == Chunk::kStates) begin_chunk();
     auto place = static_cast<std::uint8_t>(used_++);
+    if (used_ + kAhead == Chunk::kStates && !next_) next_ = Chunk::make();
+    os::prefetch_to_write(used_ + kAhead < Chunk::kStates
+                              ? chunk_->memory[used_ + kAhead]
+                              : next_->memory[used_ + kAhead - Chunk::kStates]);
     return new (chunk_->memory[place]) FutureState(owner, place);
   }
 
@@ -107,13 +110,24 @@ struct FutureState::Maker {
     return maker;
   }
 
+  void begin_chunk() {
+    chunk_ = next_ ? std::exchange(next_, nullptr) : Chunk::make();
+    used_ = 0;
+  }
+
   void give_up() noexcept {
     if (used_ < Chunk::kStates) chunk_->let_go(Chunk::kStates - used_);
+    if (next_) next_->let_go(Chunk::kStates);
     used_ = Chunk::kStates;
+    next_ = nullptr;
   }
 
   inline static thread_local constinit Maker* known_ = nullptr;  // no guard to look at
+  // Where there are many, the next ones aren't in the cache.
+  static constexpr std::uint32_t kAhead = std::min(16U, Chunk::kStates - 1);
+
   Chunk* chunk_ = nullptr;
+  Chunk* next_ = nullptr;  // once kAhead leads to it
   std::uint32_t used_ = Chunk::kStates;
 };
 
@@ -321,8 +335,10 @@ Incoming AnyFuture::result() const {
 }
 
 void AnyFuture::read_result(void* data, std::size_t size) const {
-  wait();
-  if (std::exception_ptr thrown = state_->failure()) std::rethrow_exception(std::move(thrown));
+  if (!checked(state_).has_result()) {
+    wait();
+    if (std::exception_ptr thrown = state_->failure()) std::rethrow_exception(std::move(thrown));
+  }
   base::BytesView payload = state_->payload();
   if (payload.size() < size) throw std::runtime_error("procession: a message ends early");
   if (size > 0) std::memcpy(data, payload.data(), size);

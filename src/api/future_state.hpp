@@ -34,6 +34,10 @@ struct alignas(64) FutureState {  // a cache line
   FutureState& operator=(const FutureState&) = delete;
 
   bool done() const noexcept { return (word.load(std::memory_order_acquire) & kDone) != 0; }
+  bool has_result() const noexcept {
+    return (word.load(std::memory_order_acquire) & kEnded) != 0 &&
+           kind == pool::OutcomeKind::kResult;
+  }
   bool is_cancelled() const noexcept {
     return (word.load(std::memory_order_acquire) & kCancelled) != 0;
   }

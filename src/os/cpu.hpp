@@ -27,6 +27,15 @@ inline std::uintptr_t this_thread() noexcept {
   return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
 }
 
+// Has a cache line fetched that is soon to be written.
+inline void prefetch_to_write(const void* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));  // a CPU without it does nothing
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 // Tells the CPU that this is a loop that waits.
 inline void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
