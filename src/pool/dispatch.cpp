@@ -152,6 +152,7 @@ void Pool::grant(Place& place, FunctionId function) noexcept {
   quick_.function = function;
   quick_.place = &place;
   quick_.index = index_of(place);
+  quick_.worker = &board_.worker(quick_.index);
   quick_.expected = average;
 }
 
@@ -219,17 +220,6 @@ bool Pool::assign(Place& place, TaskId id) {
   }
   wake(index_of(place));
   return true;
-}
-
-void Pool::wake(std::uint32_t index) noexcept {
-  WorkerBoard& worker = board_.worker(index);
-  if (worker.fence_first.load(std::memory_order_relaxed)) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-  } else {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-  if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
-  if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
 }
 
 // While there is more to do, a worker rings when it has done three quarters of what it was given; if

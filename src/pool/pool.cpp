@@ -92,7 +92,7 @@ inline TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, 
   place.expected += quick_.expected;
   place.assigned.emplace_back(slot, place.sent++);
   ++unfinished_;
-  wake(quick_.index);
+  wake(*quick_.worker);
   return id;
 }
 

@@ -311,6 +311,7 @@ class Pool {
     FunctionId function = 0;
     Place* place = nullptr;
     std::uint32_t index = 0;  // of the place
+    WorkerBoard* worker = nullptr;
     std::uint64_t expected = 0;  // ns of each
   };
 
@@ -352,7 +353,16 @@ class Pool {
             base::BytesView payload) noexcept;
   void send_stop(Place& place) noexcept;
   void tell_when_to_ring() noexcept;
-  void wake(std::uint32_t index) noexcept;
+  void wake(std::uint32_t index) noexcept { wake(board_.worker(index)); }
+  static void wake(WorkerBoard& worker) noexcept {
+    if (worker.fence_first.load(std::memory_order_relaxed)) {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
+    if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
+  }
   void take_results(std::uint32_t index);
   void take_result(Place& place, base::BytesView record);
   void release_blocks(Task& task, std::uint64_t kept);
