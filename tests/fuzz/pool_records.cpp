@@ -48,12 +48,14 @@ void write(Input& input, shm::RingWriter& to, Header header, shm::Arena& arena) 
     blocks[i] = arena.allocate(1 + input.number<std::uint8_t>());
     if (input.below(8) == 0) corrupt(input, std::as_writable_bytes(std::span(blocks)));
   }
-  base::BytesView table = std::as_bytes(std::span(blocks)).first(header.blocks * sizeof(Block));
+  auto table = std::span(blocks).first(header.blocks);
   header.spilled = static_cast<std::uint32_t>(input.below(2));
   if (input.below(4) == 0) corrupt(input, std::as_writable_bytes(std::span(&header, 1)));
-  base::BytesView head = std::as_bytes(std::span(&header, 1));
-  if (input.below(8) == 0) head = head.first(input.below(sizeof header));
-  to.try_write({head, table, input.bytes(input.number<std::uint8_t>())});
+  if (input.below(8) == 0) {  // a torn one, or anything
+    to.try_write({input.bytes(input.below(80))});
+  } else {
+    pool::write_record(to, header, table, input.bytes(input.number<std::uint8_t>()));
+  }
 }
 
 // --- the worker's side
