@@ -327,9 +327,15 @@ void PoolCore::want(int more) {
 void PoolCore::look() {
   if (!pool_.has_news()) return;
   if (aside_taken_.exchange(true)) return;  // somebody does; also what is settled by that may ask
+  struct Leaving {
+    explicit Leaving(std::atomic<bool>& of) : taken(of) {}
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+    ~Leaving() { taken.store(false); }
+    std::atomic<bool>& taken;
+  } leaving(aside_taken_);
   pool_.collect(aside_outcomes_);
   settle(aside_outcomes_, Where::kAside);
-  aside_taken_.store(false);
 }
 
 // --- wait
