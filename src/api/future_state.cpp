@@ -90,9 +90,7 @@ struct FutureState::Chunk {
 struct FutureState::Maker {
   ~Maker() { known_ = nullptr, give_up(); }
 
-  static Maker& of_this_thread() {
-    return known_ ? *known_ : *(known_ = &made_for_this_thread());
-  }
+  static Maker& of_this_thread() { return known_ ? *known_ : *(known_ = &made_for_this_thread()); }
 
   FutureState* make(api::PoolCore& owner) {
     if (used_ == Chunk::kStates) begin_chunk();
@@ -131,9 +129,7 @@ struct FutureState::Maker {
   std::uint32_t used_ = Chunk::kStates;
 };
 
-FutureState* FutureState::make(api::PoolCore& owner) {
-  return Maker::of_this_thread().make(owner);
-}
+FutureState* FutureState::make(api::PoolCore& owner) { return Maker::of_this_thread().make(owner); }
 
 void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
 std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }
@@ -209,8 +205,8 @@ bool FutureState::try_settle(base::BytesView bytes) noexcept {
   if ((seen & (kLocked | kHooked)) != 0 || bytes.size() > kSmall) return false;
   small_size = static_cast<std::uint8_t>(bytes.size());
   if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
-  while (!word.compare_exchange_weak(seen, (seen | kEnded) - kReference,
-                                     std::memory_order_acq_rel)) {
+  while (
+      !word.compare_exchange_weak(seen, (seen | kEnded) - kReference, std::memory_order_acq_rel)) {
     if ((seen & (kLocked | kHooked)) != 0) return false;
   }
   if (seen / kReference == 1) destroy();

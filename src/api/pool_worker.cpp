@@ -146,8 +146,8 @@ class PoolWorker final : public BlockSource {
       worker_.reply(header, payload, writer_.take_blocks());
     } catch (const base::OsError& error) {  // no block for the payload
       fail(task, times,
-           std::make_exception_ptr(OsError(error.error_number(), "can't send a task's result: " +
-                                                                     error.attempted())));
+           std::make_exception_ptr(
+               OsError(error.error_number(), "can't send a task's result: " + error.attempted())));
     }
     writer_.clear();
   }

@@ -30,7 +30,9 @@ inline std::uintptr_t this_thread() noexcept {
 // Has a cache line fetched that is soon to be written.
 inline void prefetch_to_write(const void* line) noexcept {
 #if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));  // a CPU without it does nothing
+  asm volatile("prefetchw %0"
+               :
+               : "m"(*static_cast<const char*>(line)));  // a CPU without it does nothing
 #else
   __builtin_prefetch(line, 1);
 #endif

@@ -15,8 +15,8 @@ namespace {
 // Work that a worker is given ahead: enough to hide the way there and back, little enough that a
 // slow task holds up few others.
 constexpr std::uint64_t kAheadNs = 1'000'000;
-constexpr std::uint64_t kGrantNs = 20'000;   // of that, decided at once where there are several
-constexpr std::size_t kMostAhead = 4096;  // calls: their results are to find room
+constexpr std::uint64_t kGrantNs = 20'000;  // of that, decided at once where there are several
+constexpr std::size_t kMostAhead = 4096;    // calls: their results are to find room
 
 }  // namespace
 
@@ -145,10 +145,9 @@ void Pool::grant(Place& place, FunctionId function) noexcept {
   }
   std::uint64_t most = present_ > 1 ? kGrantNs : kAheadNs;
   if (place.expected >= kAheadNs) return;
-  quick_.left = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>({std::min(most, kAheadNs - place.expected) / average,
-                               kMostAhead - std::min(kMostAhead, place.assigned.size()),
-                               kMostUnpumped}));
+  quick_.left = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      {std::min(most, kAheadNs - place.expected) / average,
+       kMostAhead - std::min(kMostAhead, place.assigned.size()), kMostUnpumped}));
   quick_.function = function;
   quick_.place = &place;
   quick_.index = index_of(place);

@@ -432,7 +432,7 @@ class Pool {
   Outcomes outcomes_;
   std::size_t unfinished_ = 0;
   std::uint64_t uses_ = 0;
-  std::atomic<std::uint64_t> results_ = 0;  // so far
+  std::atomic<std::uint64_t> results_ = 0;           // so far
   std::atomic<std::uint64_t> results_at_sleep_ = 0;  // when the front slept last, or was about to
   std::uint32_t unpumped_ = 0;
   std::vector<Doomed> doomed_;

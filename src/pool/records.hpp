@@ -141,8 +141,7 @@ inline bool write_record(shm::RingWriter& to, const CallHeader& header,
 inline bool write_record(shm::RingWriter& to, const ResultHeader& header,
                          std::span<const shm::Block> blocks, base::BytesView payload) noexcept {
   bool has_more = !blocks.empty() || header.spilled || header.retires || header.began ||
-                  header.kept ||
-                  header.nanoseconds > std::numeric_limits<std::uint32_t>::max();
+                  header.kept || header.nanoseconds > std::numeric_limits<std::uint32_t>::max();
   wire::Short head{header.task, static_cast<std::uint32_t>(header.nanoseconds), header.form,
                    static_cast<std::uint8_t>(header.kind), has_more};
   wire::MoreOfResult more{header.began,

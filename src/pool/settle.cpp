@@ -304,8 +304,7 @@ void Pool::supervise(std::uint32_t index) {
 
 // The task that a worker has begun and not ended, or null.
 const Pool::Given* Pool::begun(const Place& place) const noexcept {
-  std::uint64_t begun =
-      board_.worker(index_of(place)).claimed.load(std::memory_order_acquire);
+  std::uint64_t begun = board_.worker(index_of(place)).claimed.load(std::memory_order_acquire);
   if (place.assigned.empty()) return nullptr;
   if (place.assigned.front().index >= begun && !place.corrupted) return nullptr;
   return &place.assigned.front();

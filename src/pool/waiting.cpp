@@ -174,8 +174,8 @@ bool Pool::see_results() noexcept {
 void Pool::choose_fences() noexcept {
   std::atomic<std::uint32_t>& workers_do = board_.parent().fence_results;
   if (!workers_do.load(std::memory_order_relaxed) || !board_.has_barriers() || wants_all()) return;
-  std::uint64_t since = results_.load(std::memory_order_relaxed) -
-                        results_at_sleep_.load(std::memory_order_relaxed);
+  std::uint64_t since =
+      results_.load(std::memory_order_relaxed) - results_at_sleep_.load(std::memory_order_relaxed);
   if (since >= kManyResults) workers_do.store(0, std::memory_order_release);
 }
 

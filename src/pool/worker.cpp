@@ -252,8 +252,8 @@ bool Worker::barrier() noexcept {
 
 void Worker::reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload) {
   auto took = static_cast<std::uint32_t>(times.nanoseconds);
-  bool is_plain = took == times.nanoseconds && payload.size() <= kLargestInline && !resident_ &&
-                  !wants_times();
+  bool is_plain =
+      took == times.nanoseconds && payload.size() <= kLargestInline && !resident_ && !wants_times();
   if (is_plain && write_plain_result(results_, task, took, form, payload)) {
     ring_parent(task);
     return;
@@ -311,9 +311,8 @@ bool Worker::parent_is_at_front() const noexcept {
 
 void Worker::ring_parent(TaskId task) noexcept {
   // SYNC POINT with Pool::see_results, which has the barrier if this has none.
-  bool fences =
-      fences_ || task == kNoTask ||
-      board_.parent().fence_results.load(std::memory_order_acquire) != 0;
+  bool fences = fences_ || task == kNoTask ||
+                board_.parent().fence_results.load(std::memory_order_acquire) != 0;
   if (fences) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
   } else {

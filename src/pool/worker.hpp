@@ -93,14 +93,14 @@ class Worker {
   shm::Arena arena_;
   os::Fd front_;
   os::Fd back_;
-  std::uint64_t taken_ = 0;  // calls begun or skipped so far
+  std::uint64_t taken_ = 0;        // calls begun or skipped so far
   std::uint64_t revocations_ = 0;  // heard of
   std::uint64_t skip_from_ = 0;    // calls that were taken back
   std::uint64_t skip_up_to_ = 0;
   bool fences_ = true;         // the parent can't have it barriered, so it has barriers of its own
   bool looked_early_ = false;  // for who sleeps, after the last result: without a barrier
-  bool has_call_ = false;    // the record at the ring's front is begun
-  std::uint32_t told_ = 0;   // by weight, modulo 2^32
+  bool has_call_ = false;      // the record at the ring's front is begun
+  std::uint32_t told_ = 0;     // by weight, modulo 2^32
   // What had been heard when more of it was waited for in vain.
   std::optional<std::uint32_t> stood_still_at_;
   int spins_ = 2000 * kLooks;

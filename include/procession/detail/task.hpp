@@ -203,8 +203,9 @@ class LoadedTarget {
 template <class F, class KeptArguments>
 constexpr bool kIsDirectCall = false;
 template <class F, class... Types>
-constexpr bool kIsDirectCall<F, std::tuple<Types...>> =
-    LoadedTarget<F>::kOnce && (kIsDirect<Types> && ...) && sizeof...(Types) <= 16;
+constexpr bool kIsDirectCall<F, std::tuple<Types...>> = LoadedTarget<F>::kOnce &&
+                                                        (kIsDirect<Types> && ...) &&
+                                                        sizeof...(Types) <= 16;
 
 template <class F, class KeptArguments>
 void call_once(F& target, Incoming& in, Outgoing& out) {
