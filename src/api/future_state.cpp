@@ -43,6 +43,7 @@ struct FutureState::Chunk {
       63;
 #endif
   std::atomic<std::uint32_t> left{kStates};  // those that haven't gone, or haven't come
+  Chunk* next = nullptr;                     // once it is a spare
   alignas(FutureState) std::byte memory[kStates][sizeof(FutureState)];
 
   static Chunk* make() {
@@ -78,7 +79,6 @@ struct FutureState::Chunk {
     while (spare) delete std::exchange(spare, spare->next);
   }
 
-  Chunk* next = nullptr;
   inline static constinit std::mutex mutex;
 
  private:
@@ -88,9 +88,15 @@ struct FutureState::Chunk {
 };
 
 struct FutureState::Maker {
-  ~Maker() { known_ = nullptr, give_up(); }
+  Maker() = default;
+  Maker(const Maker&) = delete;
+  Maker& operator=(const Maker&) = delete;
+  ~Maker() {
+    known = nullptr;
+    give_up();
+  }
 
-  static Maker& of_this_thread() { return known_ ? *known_ : *(known_ = &made_for_this_thread()); }
+  static Maker& of_this_thread() { return known ? *known : *(known = &made_for_this_thread()); }
 
   FutureState* make(api::PoolCore& owner) {
     if (used_ == Chunk::kStates) begin_chunk();
@@ -120,7 +126,7 @@ struct FutureState::Maker {
     next_ = nullptr;
   }
 
-  inline static thread_local constinit Maker* known_ = nullptr;  // no guard to look at
+  inline static thread_local constinit Maker* known = nullptr;  // no guard to look at
   // Where there are many, the next ones aren't in the cache.
   static constexpr std::uint32_t kAhead = std::min(16U, Chunk::kStates - 1);
 

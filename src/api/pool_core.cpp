@@ -93,7 +93,7 @@ PoolCore::PoolCore(const PoolSetup& setup)
       serial_(next_serial()),
       pool_(with_settle(setup.options)) {
   if (!setup.trace.empty()) pool_.trace_to(setup.trace);
-  ++cores_;
+  ++core_count;
 }
 
 void PoolCore::refuse_copy(const char* what) const {

@@ -64,8 +64,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   }
 
   // Forks of this process since it began to count.
-  static std::uint32_t forks() noexcept { return forks_.load(std::memory_order_relaxed); }
-  static void note_fork() noexcept { forks_.fetch_add(1, std::memory_order_relaxed); }  // here
+  static std::uint32_t forks() noexcept { return fork_count.load(std::memory_order_relaxed); }
+  static void note_fork() noexcept { fork_count.fetch_add(1, std::memory_order_relaxed); }  // here
 
   // In a forked copy: lets it be for ever, since other threads may have been at work in it.
   static void abandon(std::shared_ptr<PoolCore> core);
@@ -104,8 +104,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
 
  private:
   // Counted from the first pool on.
-  inline static std::atomic<std::uint32_t> forks_{0};
-  inline static std::atomic<std::uint32_t> cores_{0};  // that there are
+  inline static std::atomic<std::uint32_t> fork_count{0};
+  inline static std::atomic<std::uint32_t> core_count{0};  // that there are
 
   [[noreturn]] void refuse_copy(const char* what) const;
 

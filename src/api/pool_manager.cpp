@@ -90,7 +90,7 @@ std::shared_ptr<PoolCore> PoolCore::make(const PoolSetup& setup) {
 
 PoolCore::~PoolCore() {
   if (manager_ && manager_->joinable()) manager_->detach();  // it is the manager that lets go last
-  if (--cores_ == 0) FutureState::let_spares_go();
+  if (--core_count == 0) FutureState::let_spares_go();
 }
 
 // --- workers come

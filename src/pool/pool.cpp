@@ -150,7 +150,7 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
   }
   if (task.priority == 0 && nothing_ready() && give_at_once(id)) {
     // What is under way, and its outcomes, stay in the cache if there is little of it.
-    if (place_of(task).assigned.size() >= 2 * kMostUnpumped) pump_for_others();
+    if (place_of(task).assigned.size() >= std::size_t{2} * kMostUnpumped) pump_for_others();
     return id;
   }
   queue_of(task).push_back(id);
