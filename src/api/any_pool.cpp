@@ -21,14 +21,18 @@ TaskFunction::~TaskFunction() = default;
 // Where a thread writes its tasks. A serialize() that itself submits gets another one.
 struct TaskDraft::Desk {
   Desk() { out.state().be_for_task(writer); }
+  Desk(const Desk&) = delete;
+  Desk& operator=(const Desk&) = delete;
 
-  static Desk& of_this_thread() {
-    thread_local constinit Desk* known = nullptr;  // no guard to look at
-    return known ? *known : *(known = &made_for_this_thread());
-  }
-  static Desk& made_for_this_thread() {
-    thread_local Desk desk;
-    return desk;
+  // Null at the end of a thread, when others of its destructors have run: they may submit, too.
+  static Desk* of_this_thread() {
+    thread_local constinit bool is_gone = false;
+    struct Own : Desk {
+      ~Own() { is_gone = true; }
+    };
+    if (is_gone) return nullptr;
+    thread_local Own desk;
+    return &desk;
   }
 
   Outgoing out;
@@ -37,9 +41,9 @@ struct TaskDraft::Desk {
   bool only_once = false;
 };
 
-TaskDraft::TaskDraft(api::PoolCore& core) : core_(core), desk_(&Desk::of_this_thread()) {
+TaskDraft::TaskDraft(api::PoolCore& core) : core_(core), desk_(Desk::of_this_thread()) {
   core.check_here("executor");
-  if (desk_->taken) {
+  if (!desk_ || desk_->taken) {
     desk_ = new Desk;
     desk_->only_once = true;
   }

@@ -87,55 +87,50 @@ struct FutureState::Chunk {
   inline static constinit std::size_t kept = 0;
 };
 
+// Of a thread, and there until its very end: destructors of what else belongs to it may submit, too.
 struct FutureState::Maker {
-  Maker() = default;
-  Maker(const Maker&) = delete;
-  Maker& operator=(const Maker&) = delete;
-  ~Maker() {
-    known = nullptr;
-    give_up();
-  }
-
-  static Maker& of_this_thread() { return known ? *known : *(known = &made_for_this_thread()); }
-
   FutureState* make(api::PoolCore& owner) {
-    if (used_ == Chunk::kStates) begin_chunk();
-    auto place = static_cast<std::uint8_t>(used_++);
-    if (used_ + kAhead == Chunk::kStates && !next_) next_ = Chunk::make();
-    os::prefetch_to_write(used_ + kAhead < Chunk::kStates
-                              ? chunk_->memory[used_ + kAhead]
-                              : next_->memory[used_ + kAhead - Chunk::kStates]);
-    return new (chunk_->memory[place]) FutureState(owner, place);
-  }
-
- private:
-  static Maker& made_for_this_thread() {
-    thread_local Maker maker;
-    return maker;
+    if (used == Chunk::kStates) begin_chunk();
+    std::uint32_t ahead = used + 1 + kAhead;
+    if (ahead == Chunk::kStates && !next) next = Chunk::make();
+    os::prefetch_to_write(ahead < Chunk::kStates ? chunk->memory[ahead]
+                                                 : next->memory[ahead - Chunk::kStates]);
+    auto place = static_cast<std::uint8_t>(used++);
+    return new (chunk->memory[place]) FutureState(owner, place);
   }
 
   void begin_chunk() {
-    chunk_ = next_ ? std::exchange(next_, nullptr) : Chunk::make();
-    used_ = 0;
+    // Once that has been, what a thread still makes keeps its last chunk for good.
+    struct AtEnd {
+      ~AtEnd() { of_this_thread.give_up(); }
+      bool is_made = true;
+    };
+    thread_local AtEnd at_end;
+    static_cast<void>(at_end.is_made);
+    chunk = next ? std::exchange(next, nullptr) : Chunk::make();
+    used = 0;
   }
 
   void give_up() noexcept {
-    if (used_ < Chunk::kStates) chunk_->let_go(Chunk::kStates - used_);
-    if (next_) next_->let_go(Chunk::kStates);
-    used_ = Chunk::kStates;
-    next_ = nullptr;
+    if (used < Chunk::kStates) chunk->let_go(Chunk::kStates - used);
+    if (next) next->let_go(Chunk::kStates);
+    *this = {};
   }
 
-  inline static thread_local constinit Maker* known = nullptr;  // no guard to look at
   // Where there are many, the next ones aren't in the cache.
   static constexpr std::uint32_t kAhead = std::min(16U, Chunk::kStates - 1);
 
-  Chunk* chunk_ = nullptr;
-  Chunk* next_ = nullptr;  // once kAhead leads to it
-  std::uint32_t used_ = Chunk::kStates;
-};
+  Chunk* chunk = nullptr;
+  Chunk* next = nullptr;  // once kAhead leads to it
+  std::uint32_t used = Chunk::kStates;
 
-FutureState* FutureState::make(api::PoolCore& owner) { return Maker::of_this_thread().make(owner); }
+  static thread_local constinit Maker of_this_thread;
+};
+thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
+
+FutureState* FutureState::make(api::PoolCore& owner) {
+  return Maker::of_this_thread.make(owner);
+}
 
 void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
 std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }

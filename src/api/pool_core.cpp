@@ -187,7 +187,11 @@ inline void PoolCore::see_to(FutureState& state, pool::TaskId task) {
   }
   state.task = task;
   if (may_grow_.load(std::memory_order_relaxed)) grow(state);
-  if (pool_.has_outcomes()) look();  // while they, and their futures, are in the cache
+  if (!pool_.has_outcomes()) return;
+  try {
+    look();  // while they, and their futures, are in the cache
+  } catch (...) {  // of others, which are no reason to lose this one
+  }
 }
 
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
@@ -195,8 +199,15 @@ detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::Bytes
   pool::FunctionId id = admit(target);
   FutureState* state = FutureState::make(*this);
   detail::AnyFuture future(state);
-  see_to(*state, options ? pool_.submit(id, 0, payload, state, {}, *options)
-                         : pool_.submit(id, 0, payload, state));
+  pool::TaskId task = pool::kNoTask;
+  try {
+    task = options ? pool_.submit(id, 0, payload, state, {}, *options)
+                   : pool_.submit(id, 0, payload, state);
+  } catch (...) {
+    state->unref();  // the ledger's
+    throw;
+  }
+  see_to(*state, task);
   return future;
 }
 

@@ -88,7 +88,7 @@ void Board::reset(std::uint32_t index) noexcept {
   board.left_cpu.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
   for (auto* word : {&board.revocation.asked, &board.revocation.decided, &board.revocation.from,
-                     &board.revocation.up_to}) {
+                     &board.revocation.up_to, &board.revocation.heard}) {
     word->store(0, std::memory_order_relaxed);
   }
   board.ring_after.store(~std::uint64_t{0}, std::memory_order_relaxed);

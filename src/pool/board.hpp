@@ -32,11 +32,14 @@ constexpr std::uint32_t weight_of_message(std::size_t size) noexcept {
 //
 //   worker:  claimed = n + 1;  asked? ── no ──► call n is its own
 //   parent:  asked += 1;  barrier everywhere;  from = claimed, up_to = sent;  decided = asked
+//
+// The parent asks again only when the worker has heard of what was taken back, and is past it.
 struct Revocation {
   std::atomic<std::uint64_t> asked{0};
   std::atomic<std::uint64_t> decided{0};
   std::atomic<std::uint64_t> from{0};   // the first of the calls that are to be skipped
   std::atomic<std::uint64_t> up_to{0};  // the first behind them
+  std::atomic<std::uint64_t> heard{0};  // the last that the worker knows of
 };
 
 // What a worker and the parent tell each other beside the rings.

@@ -277,8 +277,12 @@ void Pool::take_back_unbegun() {
 // Whether it hasn't come to all that was taken back from it.
 bool Pool::has_revoked(const Place& place) noexcept {
   WorkerBoard& worker = board_.worker(index_of(place));
-  return worker.claimed.load(std::memory_order_acquire) <
-         worker.revocation.up_to.load(std::memory_order_relaxed);
+  const Revocation& revocation = worker.revocation;
+  std::uint64_t up_to = revocation.up_to.load(std::memory_order_relaxed);
+  if (worker.claimed.load(std::memory_order_acquire) < up_to) return true;
+  return revocation.from.load(std::memory_order_relaxed) < up_to &&
+         revocation.heard.load(std::memory_order_acquire) !=
+             revocation.asked.load(std::memory_order_relaxed);
 }
 
 // Takes back what a worker hasn't begun. Not if it hasn't come to what was taken back before: then it
@@ -289,7 +293,7 @@ void Pool::revoke(Place& place) {
   Revocation& revocation = worker.revocation;
   std::uint64_t asked = revocation.asked.load(std::memory_order_relaxed) + 1;
   revocation.asked.store(asked, std::memory_order_seq_cst);
-  bool is_seen = worker.fence_first.load(std::memory_order_relaxed) || os::barrier_everywhere();
+  bool is_seen = worker.fence_first.load(std::memory_order_seq_cst) || os::barrier_everywhere();
   std::atomic_thread_fence(std::memory_order_seq_cst);
   // Without a barrier nothing can be taken back, from now on.
   std::uint64_t begun = is_seen ? worker.claimed.load(std::memory_order_acquire) : place.sent;

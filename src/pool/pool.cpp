@@ -71,7 +71,18 @@ inline TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, 
   std::uint32_t slot = tasks_.add();
   Task& task = tasks_[slot];
   TaskId id = Ledger::id_of(task, slot);
+  try {
+    if (!payload.empty()) {
+      task.has_more = true;
+      task.payload.assign(payload.begin(), payload.end());
+    }
+    place.assigned.emplace_back(slot, place.sent);
+  } catch (...) {
+    tasks_.remove(slot);
+    throw;
+  }
   if (!write_plain_call(place.calls, id, quick_.function, form, payload)) {
+    place.assigned.pop_back();
     tasks_.remove(slot);
     quick_.left = 0;
     return kNoTask;
@@ -83,14 +94,9 @@ inline TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, 
   task.function = quick_.function;
   task.form = form;
   task.place = quick_.index;
-  task.index = place.sent;
+  task.index = place.sent++;
   task.expected = quick_.expected;
-  if (!payload.empty()) {
-    task.has_more = true;
-    task.payload.assign(payload.begin(), payload.end());
-  }
   place.expected += quick_.expected;
-  place.assigned.emplace_back(slot, place.sent++);
   ++unfinished_;
   wake(*quick_.worker);
   return id;
@@ -184,7 +190,11 @@ void* Pool::cancel(TaskId id, bool running) {
   Hold hold(*this);
   Task* task = find(id);
   if (!task) return nullptr;
-  if (task->assigned && !(running && stop_running(slot_of(id)))) return nullptr;
+  if (task->assigned && !running) return nullptr;
+  if (task->assigned && !stop_running(slot_of(id))) {
+    pump_for_others();  // it may have taken back others, and taken in results
+    return nullptr;
+  }
   void* future = task->future;
   ++counters_.cancelled;
   if (recorder_) recorder_->ended(slot_of(id), EventKind::kCancelled, 0);

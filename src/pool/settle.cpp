@@ -152,13 +152,14 @@ bool Pool::take_plain_result(Place& place, base::BytesView record) {
 
 // Made where it stays: there may be millions a second.
 Outcome& Pool::add_outcome(std::uint16_t form, base::BytesView payload) {
-  Outcome& outcome = outcomes_.ended.emplace_back();
-  outcome.form = form;
-  outcome.begin = outcomes_.bytes.size();
-  outcome.size = payload.size();
+  std::size_t begin = outcomes_.bytes.size();
   if (!payload.empty()) {
     outcomes_.bytes.insert(outcomes_.bytes.end(), payload.begin(), payload.end());
   }
+  Outcome& outcome = outcomes_.ended.emplace_back();
+  outcome.form = form;
+  outcome.begin = begin;
+  outcome.size = payload.size();
   return outcome;
 }
 

@@ -80,6 +80,7 @@ bool Pool::stop_running(std::uint32_t slot) {
   // All that it had begun before has ended, and is on its way.
   take_results(index_of(*place));
   if (!find(id) || place->corrupted || place->assigned.front().slot != slot) return false;
+  if (place->assigned.size() > 1) return false;  // what is behind it couldn't be taken back
   stop_worker(*place);
   return true;
 }

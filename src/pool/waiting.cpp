@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // pool/waiting: how the parent sleeps, at the front and at the back, and what wakes it.
+#include <chrono>
+#include <thread>
+
 #include "os/barrier.hpp"
 #include "pool/pool.hpp"
 #include "pool/trace.hpp"
@@ -184,7 +187,10 @@ void Pool::want_all(bool on) noexcept {
     std::lock_guard lock(mutex_);
     wants_all_.store(on, std::memory_order_relaxed);
     std::atomic<std::uint32_t>& workers_do = board_.parent().fence_results;
-    if (on && workers_do.exchange(1) == 0) os::barrier_everywhere();
+    // Where the kernel won't have a barrier any more, a store is seen by itself in much less time.
+    if (on && workers_do.exchange(1) == 0 && !os::barrier_everywhere()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
   }
   board_.parent().back_wants_all.store(on ? 1 : 0, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);

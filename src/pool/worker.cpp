@@ -186,7 +186,8 @@ bool Worker::claim() noexcept {
   return !is_skipped;
 }
 
-// The parent decides at once, and never asks again before this worker has come to what it took back.
+// The parent decides at once. If it took calls back it asks again only after this; else it may ask while
+// its answer is being read.
 void Worker::hear_revocation() noexcept {
   Revocation& told = own_.revocation;
   std::uint64_t asked = 0;
@@ -200,6 +201,7 @@ void Worker::hear_revocation() noexcept {
     skip_up_to_ = told.up_to.load(std::memory_order_acquire);
   } while (told.asked.load(std::memory_order_acquire) != asked);
   revocations_ = asked;
+  told.heard.store(asked, std::memory_order_release);
 }
 
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
