@@ -23,22 +23,24 @@ struct TaskDraft::Desk {
   Desk() { out.state().be_for_task(writer); }
   Desk(const Desk&) = delete;
   Desk& operator=(const Desk&) = delete;
+  ~Desk() {
+    if (is_threads) is_gone = true;
+  }
 
   // Null at the end of a thread, when others of its destructors have run: they may submit, too.
   static Desk* of_this_thread() {
-    thread_local constinit bool is_gone = false;
-    struct Own : Desk {
-      ~Own() { is_gone = true; }
-    };
     if (is_gone) return nullptr;
-    thread_local Own desk;
+    thread_local Desk desk;
+    desk.is_threads = true;
     return &desk;
   }
+  inline static thread_local constinit bool is_gone = false;
 
   Outgoing out;
   api::TaskWriter writer;
   bool taken = false;
   bool only_once = false;
+  bool is_threads = false;
 };
 
 TaskDraft::TaskDraft(api::PoolCore& core) : core_(core), desk_(Desk::of_this_thread()) {

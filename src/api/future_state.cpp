@@ -101,12 +101,11 @@ struct FutureState::Maker {
 
   void begin_chunk() {
     // Once that has been, what a thread still makes keeps its last chunk for good.
-    struct AtEnd {
-      ~AtEnd() { of_this_thread.give_up(); }
-      bool is_made = true;
+    struct GiveUp {
+      void operator()(Maker* maker) const noexcept { maker->give_up(); }
     };
-    thread_local AtEnd at_end;
-    static_cast<void>(at_end.is_made);
+    thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
+    static_cast<void>(at_end.get());
     chunk = next ? std::exchange(next, nullptr) : Chunk::make();
     used = 0;
   }

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <procession/procession.hpp>
 #include <string>
+#include <vector>
 
 namespace mp = procession;
 
@@ -43,10 +44,42 @@ struct Farewell {
   ~Farewell() { std::cout << "static destructor of " << ::getpid() << std::endl; }
 } farewell;
 
+int next_to(int number) { return number + 1; }
+
+// Submits when what belongs to the main thread has been destroyed.
+struct Latecomer {
+  explicit Latecomer(mp::ProcessPoolExecutor& of) : pool(of) {}
+  Latecomer(const Latecomer&) = delete;
+  Latecomer& operator=(const Latecomer&) = delete;
+  ~Latecomer() {
+    std::vector<mp::Future<int>> numbers;
+    std::vector<mp::Future<std::string>> texts;
+    auto repeat = [](std::string text) { return text + text; };
+    for (int i = 0; i < 130; ++i) {
+      numbers.push_back(pool.submit(next_to, i));
+      texts.push_back(pool.submit(repeat, std::to_string(i)));
+    }
+    int right = 0;
+    for (int i = 0; i < 130; ++i) {
+      std::string text = std::to_string(i);
+      right += numbers[i].get() == i + 1 && texts[i].get() == text + text ? 1 : 0;
+    }
+    std::cout << "right are " << right << " of 130" << std::endl;
+  }
+
+  mp::ProcessPoolExecutor& pool;
+};
+
 int main(int, char** argv) {
   mp::set_start_method(argv[1]);
   std::string way = argv[2];
   std::cout << ::getpid() << std::endl;
+  if (way == "late") {
+    static mp::ProcessPoolExecutor pool({.max_workers = 2});
+    for (int i = 0; i < 5; ++i) pool.submit(next_to, i).get();
+    static Latecomer late(pool);
+    return 4;
+  }
   static mp::Connection<int> links[3];
   if (way == "return" || way == "exit") {
     start(links[0], true, wait_for_end);

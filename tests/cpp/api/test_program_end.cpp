@@ -98,6 +98,13 @@ TEST_P(ProgramEnd, DaemonsAreTerminatedAndOthersJoined) {
   }
 }
 
+TEST_P(ProgramEnd, APoolWorksInStaticDestructors) {
+  Ended ended = run("late");
+  EXPECT_EQ(WEXITSTATUS(ended.status), 4) << ended.output;
+  EXPECT_EQ(count(ended.output, "right are 130 of 130"), 1U) << ended.output;
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "nothing was left";
+}
+
 TEST_P(ProgramEnd, AStubbornDaemonIsKilled) {
   Ended ended = run("stubborn");
   EXPECT_EQ(WEXITSTATUS(ended.status), 7) << ended.output;
