@@ -127,9 +127,7 @@ struct FutureState::Maker {
 };
 thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
 
-FutureState* FutureState::make(api::PoolCore& owner) {
-  return Maker::of_this_thread.make(owner);
-}
+FutureState* FutureState::make(api::PoolCore& owner) { return Maker::of_this_thread.make(owner); }
 
 void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
 std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }

@@ -189,7 +189,7 @@ inline void PoolCore::see_to(FutureState& state, pool::TaskId task) {
   if (may_grow_.load(std::memory_order_relaxed)) grow(state);
   if (!pool_.has_outcomes()) return;
   try {
-    look();  // while they, and their futures, are in the cache
+    look();        // while they, and their futures, are in the cache
   } catch (...) {  // of others, which are no reason to lose this one
   }
 }
