@@ -10,9 +10,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <new>
-#include <span>
 #include <vector>
 
 #include "shm/ring.hpp"
@@ -130,7 +130,11 @@ double ring(int records) {
         shm::RingWriter writer(memory);
         Record record{};
         for (int i = 0; i < records;) {
-          i += writer.try_write({std::as_bytes(std::span(&record, 1))}) ? 1 : 0;
+          std::byte* at = writer.try_begin(sizeof record);
+          if (!at) continue;
+          std::memcpy(at, &record, sizeof record);
+          writer.publish();
+          ++i;
         }
         while (shared->pong.load(std::memory_order_acquire) == 0) {
         }
