@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <vector>
@@ -51,11 +52,20 @@ void write(Input& input, shm::RingWriter& to, Header header, shm::Arena& arena) 
   auto table = std::span(blocks).first(header.blocks);
   header.spilled = static_cast<std::uint32_t>(input.below(2));
   if (input.below(4) == 0) corrupt(input, std::as_writable_bytes(std::span(&header, 1)));
-  if (input.below(8) == 0) {  // a torn one, or anything
-    to.try_write({input.bytes(input.below(80))});
-  } else {
-    pool::write_record(to, header, table, input.bytes(input.number<std::uint8_t>()));
-  }
+  // Made in a ring of its own, so that what it says of itself can be spoiled as well.
+  static shm::RingControl control;
+  static std::array<std::byte, 4096> memory;
+  shm::RingMemory scratch{&control, memory};
+  shm::RingWriter writer(scratch);
+  shm::RingReader reader(scratch);
+  if (!pool::write_record(writer, header, table, input.bytes(input.number<std::uint8_t>()))) return;
+  base::BytesView written = *reader.peek();
+  base::Bytes record(written.begin(), written.end());
+  reader.pop();
+  if (input.below(4) == 0)
+    corrupt(input, std::span(record).first(std::min<std::size_t>(record.size(), 56)));
+  if (input.below(8) == 0) record.resize(input.below(record.size() + 1));
+  to.try_write({record});
 }
 
 // --- the worker's side
