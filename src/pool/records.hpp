@@ -94,25 +94,11 @@ struct MoreOfResult {
 };
 static_assert(sizeof(Short) == 16 && sizeof(MoreOfCall) == 8 && sizeof(MoreOfResult) == 40);
 
-inline void append(std::byte*& at, base::BytesView bytes) noexcept {
-  if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
-  at += bytes.size();
-}
-
 template <class More>
 bool write(shm::RingWriter& to, const Short& head, const More& more, base::BytesView table,
            base::BytesView payload) noexcept {
-  std::size_t size =
-      sizeof head + (head.has_more ? sizeof more : 0) + table.size() + payload.size();
-  std::byte* at = to.try_begin(size);
-  if (!at) return false;
-  std::memcpy(at, &head, sizeof head);
-  at += sizeof head;
-  if (head.has_more) append(at, std::as_bytes(std::span(&more, 1)));
-  append(at, table);
-  append(at, payload);
-  to.publish();
-  return true;
+  auto rest = std::as_bytes(std::span(&more, head.has_more ? 1 : 0));
+  return to.try_write({std::as_bytes(std::span(&head, 1)), rest, table, payload});
 }
 
 // The plain struct that `record` begins with, which is cut off; std::runtime_error if it is torn.
