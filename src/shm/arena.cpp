@@ -168,8 +168,12 @@ std::span<std::byte> Arena::bytes(Block block) const {
   return mapping_.bytes().subspan(block.offset, block.size);
 }
 
-int Arena::holder(Block block) const {
-  return static_cast<int>((live_word(block.offset) & kHolderMask) >> kHolderShift);
+bool Arena::is_held_by(std::uint64_t offset, int party) const noexcept {
+  try {
+    return (live_word(offset) & kHolderMask) == holder_bits(party);
+  } catch (const std::runtime_error&) {
+    return false;
+  }
 }
 
 void Arena::hand_over(Block block, int to) {
@@ -191,6 +195,14 @@ void Arena::release(std::uint64_t offset) {
                                      std::memory_order_release, std::memory_order_relaxed));
   // Killed here, the note is missing: reclaim makes them all.
   note_release(offset / kUnit);
+}
+
+void Arena::release_if(std::uint64_t offset, int party) noexcept {
+  if (!is_held_by(offset, party)) return;
+  try {
+    release(offset);
+  } catch (const std::runtime_error&) {  // somebody else has just done it
+  }
 }
 
 void Arena::note_release(std::uint64_t unit) const noexcept {

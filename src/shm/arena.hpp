@@ -120,8 +120,8 @@ class Arena {
   // begins there or the beginning of it.
   std::span<std::byte> bytes(Block block) const;
 
-  // The party that is to release it. std::runtime_error if there is no such block.
-  int holder(Block block) const;
+  // Whether there is such a block and that party is to release it.
+  bool is_held_by(std::uint64_t offset, int party) const noexcept;
 
   // Makes another party the one to release it. Where blocks travel in messages, their receivers
   // call it: a message that was sent is not lost then when its sender dies, if it is received
@@ -130,6 +130,9 @@ class Arena {
 
   // Ends a block, by anybody. Its owner uses the room again. std::runtime_error if there is none.
   void release(std::uint64_t offset);
+
+  // The same if there is one and that party holds it.
+  void release_if(std::uint64_t offset, int party) noexcept;
 
   // After the process of another party has ended in whatever way, for one caller at a time: releases
   // all blocks that it held and takes over its slots, so that its number is free. Blocks in them that

@@ -42,8 +42,8 @@ std::atomic<bool> copies_may_be_siblings{false};  // of this process
 
 constexpr std::uint32_t kEnding = 0x80000000;  // in a cell's kind: nobody refers to it any more
 
-using EndOfCell = void (*)(Arena&, CellHeader&);
-std::array<EndOfCell, 9> ends{};
+std::array<Commons::End, 9> ends{};
+std::array<Commons::Settle, ends.size()> settles{};
 
 // What was handed to this process at its start.
 struct Handed {
@@ -299,13 +299,33 @@ void Commons::bury(Place& dead, std::uint32_t index) {
       bool used = bitmap()[unit / 64] >> unit % 64 & 1;
       std::uint64_t offset = offset_of(unit);
       unit += used ? std::max(1U, cell_at(offset).units) : 1;
-      if (used) drop_reference(cell_at(offset), offset, index);
+      if (!used) continue;
+      CellHeader& cell = cell_at(offset);
+      try {
+        if (cell.references[index / 64] >> index % 64 & 1) settle(cell, dead.ticket);
+      } catch (const std::runtime_error&) {  // some process has written where it shouldn't
+      }
+      drop_reference(cell, offset, index);
     }
   }
   arena().reclaim(static_cast<int>(index));
   // Their slots are this process's now, each to be looked through when it allocates.
   if (++buried_ % kBurialsToTrim == 0) arena().trim(kKeptOfTheDead);
   dead.ticket.store(0, std::memory_order_release);
+}
+
+// Under the roster's mutex: it is done once.
+void Commons::settle(CellHeader& cell, Ticket dead) {
+  std::uint32_t kind = cell.kind.load();
+  if (kind < settles.size() && settles[kind]) settles[kind](arena(), cell, dead);
+}
+
+void Commons::settle(Cell& cell, Ticket dead) {
+  ticket();
+  std::lock_guard lock(mutex_);
+  if (!arena_if_any()) return;
+  os::RobustLock roster(header().roster_mutex);
+  if (place(dead).ticket == dead) settle(cell.header(), dead);
 }
 
 // Cells
@@ -479,8 +499,9 @@ void Commons::free_cell(CellHeader& cell, std::uint64_t offset) {
   bitmap()[unit / 64].fetch_and(~run(cell.units, unit % 64));
 }
 
-void Commons::on_end(CellKind kind, void (*end)(Arena&, CellHeader&)) {
+void Commons::on_end(CellKind kind, End end, Settle settle) {
   ends[static_cast<std::size_t>(kind)] = end;
+  settles[static_cast<std::size_t>(kind)] = settle;
 }
 
 // Large data
@@ -526,16 +547,10 @@ void Commons::hand_over(Block block, int to) {
   arena().hand_over(block, to);
 }
 
-bool Commons::is_sessions(Block block, Ticket taker) {
+bool Commons::is_sessions(Block block) {
   ticket();
   std::lock_guard lock(mutex_);
-  os::RobustLock roster(header().roster_mutex);
-  if (place(taker).ticket.load() != (taker & kTicketMask)) return false;
-  try {
-    return arena().holder(block) == kSession;
-  } catch (const std::runtime_error&) {
-    return false;
-  }
+  return arena().is_held_by(block.offset, kSession);
 }
 
 void Commons::take_over(Block block) { hand_over(block, static_cast<int>(ticket() & kPlaceMask)); }

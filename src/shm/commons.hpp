@@ -176,7 +176,15 @@ class Commons {
 
   // What is to be done when the last reference to a cell of a kind goes, with the arena in which it has
   // blocks. It may be done twice, if the process that does it is killed.
-  static void on_end(CellKind kind, void (*end)(Arena&, CellHeader&));
+  using End = void (*)(Arena&, CellHeader&);
+  // What is to be done about what a process was at in a cell as it was killed: of the blocks that it moved,
+  // some may be the session's by then and some still its own. It is called while the latter are there, and
+  // by one process at a time.
+  using Settle = void (*)(Arena&, CellHeader&, Ticket dead);
+  static void on_end(CellKind kind, End end, Settle settle = nullptr);
+
+  // Does it now, if nobody has yet: for who finds the mutex of what the dead one was at.
+  void settle(Cell& cell, Ticket dead);
 
   // Of the arena that large data lies in. Blocks whose holder is `kSession` are there until somebody
   // releases them or takes them over.
@@ -188,9 +196,7 @@ class Commons {
   void take_over(Block block);  // hand_over to this process
   void release(std::uint64_t offset) noexcept;
 
-  // Whether a block that a process, this one or one that has ended, was about to take over is still the
-  // session's. False, too, once the place of that process was freed: it may be another block by then.
-  bool is_sessions(Block block, Ticket taker);
+  bool is_sessions(Block block);
 
   // Releases what processes that have ended referred to and held. Cheap if none has.
   void sweep();
@@ -223,6 +229,7 @@ class Commons {
   bool copies_have_settled(Place& parent);
   void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
+  void settle(CellHeader& cell, Ticket dead);
   bool has_died(Place& place);
   void keep(CellHeader& cell, std::uint32_t travelling) noexcept;
   void drop(Cell& cell);

@@ -71,7 +71,7 @@ MessageQueue::Ring& MessageQueue::ring() const noexcept {
   return queue.rings[queue.current.load(std::memory_order_acquire) & 1];
 }
 
-const bool MessageQueue::kRegistered = (Commons::on_end(CellKind::kQueue, &end), true);
+const bool MessageQueue::kRegistered = (Commons::on_end(CellKind::kQueue, &end, &settle), true);
 
 MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
   Commons& commons = Commons::instance();
@@ -192,7 +192,7 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
     entry.blocks = static_cast<std::uint32_t>(blocks.size());
     entry.producer = cell_->commons().own_pid();
     entry.number = puts;
-    entry.taker.store(0, std::memory_order_relaxed);
+    entry.is_lost = 0;
     std::ranges::copy(blocks, entry.block_span().begin());
     if (!payload.empty()) std::memcpy(entry.payload(), payload.data(), payload.size());
     // Before it is there for others, who may release them at once.
@@ -202,6 +202,7 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
     }
     to->tail.store(tail + skipped + need, std::memory_order_release);
     queue.puts.store(puts + 1, std::memory_order_release);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     queue.putter = 0;
   }
   os::fence_after_unlock();
@@ -249,19 +250,22 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
     std::memcpy(to + length, memory.data, used - first);
     length += used - first;
   }
+  std::uint32_t next = 1 - (queue.current & 1);
+  begin_handing_over(queue, kMoving - next);
   other.offset = made.get().offset;
   other.capacity = capacity;
   other.head = 0;
   other.seen_head = 0;
   other.seen_tail = length;
   other.tail = length;
-  std::uint32_t next = 1 - (queue.current & 1);
-  begin_handing_over(queue, kMoving - next);
   commons.hand_over(made.get(), Commons::kSession);
   made.let_go();
   queue.current.store(next, std::memory_order_release);
+  commons.take_over({memory.offset, 0});
+  from.offset = 0;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   queue.putter = 0;
-  forget_old_ring(queue);
+  commons.release(memory.offset);
 }
 
 // Get
@@ -294,7 +298,7 @@ bool MessageQueue::try_get(Message& message) {
         continue;
       }
       std::uint64_t length = entry.size(std::min(memory.left(head), used));
-      received = receive(entry, message);
+      received = receive(queue, head, entry, message);
       if (!received) ++queue.lost;
       queue.taken = entry.number;
       std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -303,6 +307,8 @@ bool MessageQueue::try_get(Message& message) {
       std::uint32_t next = entry.number + 1;
       from.head.store(head + length, std::memory_order_release);  // the entry may be overwritten
       queue.gets.store(next, std::memory_order_release);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      queue.taker = 0;
       if (received) message.lost = std::exchange(queue.lost, 0);
       std::atomic_signal_fence(std::memory_order_seq_cst);
       queue.is_taking = 0;
@@ -319,19 +325,14 @@ bool MessageQueue::try_get(Message& message) {
 
 // Under the getters' mutex: its content becomes this process's. False if a process was killed as it
 // did the same and it isn't whole any more.
-bool MessageQueue::receive(Entry& entry, Message& message) {
+bool MessageQueue::receive(Record& queue, std::uint64_t position, Entry& entry, Message& message) {
   Commons& commons = cell_->commons();
+  if (entry.is_lost) return false;
   if (entry.blocks > 0) {
-    Ticket taker = entry.taker;
-    bool is_whole = true;
-    for (Block block : entry.block_span()) {
-      is_whole &= !taker || commons.is_sessions(block, taker);
-    }
-    if (!is_whole) {
-      give_up(entry);
-      return false;
-    }
-    entry.taker = commons.ticket();
+    queue.taker_at = position;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    queue.taker = commons.ticket();
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     for (Block block : entry.block_span()) commons.take_over(block);
   }
   message.form = entry.form;

@@ -92,15 +92,12 @@ class MessageQueue {
   const Mapped& map(Mapped& cached, const Ring& ring);
   void move_to(Record& queue, std::uint64_t capacity);
   void begin_handing_over(Record& queue, std::uint64_t position);
-  void take_back(Record& queue, Ticket putter);
   void repair_puts(Record& queue);
   void repair_gets(Record& queue);
-  void forget_old_ring(Record& queue) noexcept;
-  bool receive(Entry& entry, Message& message);
+  bool receive(Record& queue, std::uint64_t position, Entry& entry, Message& message);
   enum class Put { kDone, kFull, kNoMemory };  // that it may take
   Put put(std::uint64_t need, std::uint32_t form, base::BytesView payload,
           std::span<const Block> blocks, bool may_grow);
-  void give_up(Entry& entry);
   bool has_message() const noexcept;
   bool has_room() const noexcept;
   void quieten_bell() noexcept;
@@ -108,6 +105,10 @@ class MessageQueue {
   template <class Ready>
   base::Waited wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
                     base::Deadline deadline, Ready ready);
+  static Mapped map(const Arena& arena, const Ring& ring);
+  static void take_back(Arena& arena, Record& queue);
+  static void give_up(Arena& arena, Record& queue);
+  static void settle(Arena& arena, CellHeader& header, Ticket dead);
   static void end(Arena& arena, CellHeader& header);
   static const bool kRegistered;
 

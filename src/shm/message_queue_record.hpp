@@ -46,8 +46,8 @@ struct MessageQueue::Entry {
   std::uint32_t length;  // of the payload, which follows the blocks
   std::uint32_t blocks;
   std::int32_t producer;
-  std::uint32_t number;       // of messages since the beginning, modulo 2^32
-  std::atomic<Ticket> taker;  // who is about to take over its blocks
+  std::uint32_t number;   // of messages since the beginning, modulo 2^32
+  std::uint32_t is_lost;  // somebody was killed who had taken some of its blocks
   std::uint32_t unused;
 
   // With all that belongs to it: std::runtime_error if it isn't one, or longer than `most`.
@@ -75,13 +75,15 @@ struct MessageQueue::Record {
   // Messages since the beginning, modulo 2^32, as `gets` below; those who wait for one sleep here.
   alignas(64) os::FutexWord puts;
   std::uint32_t seen_gets;
-  Ticket putter;            // who is about to make blocks the session's, with
-  std::uint64_t putter_at;  // the entry at that position, or to move to ring kMoving minus that
+  Ticket putter;            // who makes blocks the session's, with
+  std::uint64_t putter_at;  // the entry at that position, or moves to ring kMoving minus that
   BiasedMutex get_mutex;
   alignas(64) os::FutexWord gets;
   std::uint32_t is_taking;  // the message of this number is being received:
   std::uint32_t taken;
   std::uint32_t lost;
+  Ticket taker;            // who takes over the blocks
+  std::uint64_t taker_at;  // of the entry at that position
   alignas(64) std::atomic<std::uint32_t> getters_asleep;
   std::atomic<std::uint32_t> putters_asleep;
   os::FutexWord dones;

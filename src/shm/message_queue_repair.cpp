@@ -11,32 +11,59 @@ namespace procession::shm {
 
 using namespace message_queue;
 
-// What somebody who was killed had made the session's, but nobody will ever find. What isn't the session's
-// yet goes with the dead; and if that has happened, nobody can tell any more whose it is.
-void MessageQueue::take_back(Record& queue, Ticket putter) {
-  Commons& commons = cell_->commons();
-  auto release = [&](Block block) {
-    if (commons.is_sessions(block, putter)) commons.release(block.offset);
-  };
-  std::uint64_t to = kMoving - queue.putter_at;
-  if (to < queue.rings.size()) {
-    if (to == (queue.current & 1)) return;
-    std::uint64_t offset = std::exchange(queue.rings[to].offset, 0);
-    if (offset) release({offset, 0});
-    return;
+MessageQueue::Mapped MessageQueue::map(const Arena& arena, const Ring& ring) {
+  std::uint64_t capacity = ring.capacity;
+  if (!std::has_single_bit(capacity) || capacity < kFirstRing) corrupted();
+  return {ring.offset, capacity, arena.bytes({ring.offset, capacity}).data()};
+}
+
+// What somebody who was killed was at: no two processes do this at once. What isn't the session's is the
+// dead one's, and goes with it.
+void MessageQueue::settle(Arena& arena, CellHeader& header, Ticket dead) {
+  auto& queue = header.content<Record>();
+  if (queue.putter == dead) take_back(arena, queue);
+  if (queue.taker == dead) give_up(arena, queue);
+}
+
+// What the dead one had made the session's, but nobody will ever find.
+void MessageQueue::take_back(Arena& arena, Record& queue) {
+  std::uint64_t at = queue.putter_at;
+  std::uint32_t current = queue.current & 1;
+  if (kMoving - at < queue.rings.size()) {  // the new ring, or the old one
+    arena.release_if(queue.rings[1 - current].offset, Commons::kSession);
+    queue.rings[1 - current].offset = 0;
+  } else if (at >= queue.rings[current].tail) {  // else the message is there
+    if (at % 8 != 0) corrupted();
+    Mapped memory = map(arena, queue.rings[current]);
+    auto& entry = *reinterpret_cast<Entry*>(memory.at(at));
+    entry.size(memory.left(at));
+    for (Block block : entry.block_span()) arena.release_if(block.offset, Commons::kSession);
   }
-  Mapped memory = map(put_ring_, ring());
-  if (queue.putter_at < ring().tail) return;  // it is there
-  if (queue.putter_at % 8 != 0) corrupted();
-  auto& entry = *reinterpret_cast<Entry*>(memory.at(queue.putter_at));
-  entry.size(memory.left(queue.putter_at));
-  for (Block block : entry.block_span()) release(block);
+  queue.putter = 0;
+}
+
+// A message of which the dead one had some blocks already, unless it had all that was to be done.
+void MessageQueue::give_up(Arena& arena, Record& queue) {
+  std::uint64_t at = queue.taker_at;
+  const Ring& from = queue.rings[queue.current & 1];
+  if (at == from.head) {
+    if (at % 8 != 0) corrupted();
+    Mapped memory = map(arena, from);
+    auto& entry = *reinterpret_cast<Entry*>(memory.at(at));
+    entry.size(memory.left(at));
+    std::span<Block> blocks = entry.block_span();
+    entry.is_lost = !std::ranges::all_of(
+        blocks, [&](Block block) { return arena.is_held_by(block.offset, Commons::kSession); });
+    if (entry.is_lost) {
+      for (Block block : blocks) arena.release_if(block.offset, Commons::kSession);
+    }
+  }
+  queue.taker = 0;
 }
 
 // Under the putters' mutex, after somebody was killed who held it: a message that lies there counts.
 void MessageQueue::repair_puts(Record& queue) {
-  if (Ticket putter = std::exchange(queue.putter, 0)) take_back(queue, putter);
-  forget_old_ring(queue);
+  if (queue.putter) cell_->commons().settle(*cell_, queue.putter);
   BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
   if (getting.owner_died()) repair_gets(queue);
   const Ring& from = ring();
@@ -58,6 +85,7 @@ void MessageQueue::repair_puts(Record& queue) {
 
 // The same for those who receive.
 void MessageQueue::repair_gets(Record& queue) {
+  if (queue.taker) cell_->commons().settle(*cell_, queue.taker);
   if (!std::exchange(queue.is_taking, 0)) return;
   const Ring& from = ring();
   const Mapped& memory = map(get_ring_, from);
@@ -75,59 +103,30 @@ void MessageQueue::repair_gets(Record& queue) {
   queue.gets = next;
 }
 
-// Of somebody who was killed as the messages had moved, or were about to.
-void MessageQueue::forget_old_ring(Record& queue) noexcept {
-  Ring& old = queue.rings[1 - (queue.current & 1)];
-  std::uint64_t offset = std::exchange(old.offset, 0);
-  if (offset) cell_->commons().release(offset);
-}
-
-// What of it is still nobody's: what is the dead one's is released with all that it held.
-void MessageQueue::give_up(Entry& entry) {
-  Commons& commons = cell_->commons();
-  for (Block block : entry.block_span()) {
-    if (commons.is_sessions(block, entry.taker)) commons.release(block.offset);
-  }
-}
-
 // The end of the queue: what nobody has received goes with it.
 void MessageQueue::end(Arena& arena, CellHeader& header) {
   auto& queue = header.content<Record>();
-  auto release = [&](std::uint64_t offset) {
-    try {
-      arena.release(offset);
-    } catch (const std::runtime_error&) {  // whoever began this was killed
-    }
-  };
   auto release_messages = [&](Ring& ring) {
-    std::uint64_t capacity = ring.capacity;
-    Mapped memory{ring.offset, capacity, arena.bytes({ring.offset, capacity}).data()};
-    if (!std::has_single_bit(capacity)) corrupted();
+    Mapped memory = map(arena, ring);
     for (std::uint64_t used = memory.used(ring.head, ring.tail); used > 0;) {
       auto& entry = *reinterpret_cast<Entry*>(memory.at(ring.head));
       std::uint64_t length = std::min(used, memory.left(ring.head));
       if (entry.mark != kSkip) {
         length = entry.size(length);
         for (Block block : entry.block_span()) {
-          if (!entry.taker) release(block.offset);
+          if (!entry.is_lost) arena.release_if(block.offset, Commons::kSession);
         }
       }
       ring.head += length;
       used -= length;
     }
   };
-  for (Ring& ring : queue.rings) {
-    std::uint64_t offset = ring.offset;
-    if (!offset) continue;
-    if (&ring == &queue.rings[queue.current & 1]) {
-      try {
-        release_messages(ring);
-      } catch (const std::runtime_error&) {
-      }
-    }
-    ring.offset = 0;
-    release(offset);
+  Ring& ring = queue.rings[queue.current & 1];
+  try {
+    release_messages(ring);
+  } catch (const std::runtime_error&) {
   }
+  arena.release_if(std::exchange(ring.offset, 0), Commons::kSession);
 }
 
 }  // namespace procession::shm

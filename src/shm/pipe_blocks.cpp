@@ -44,19 +44,13 @@ PipeBlocks::Lane& PipeBlocks::lane(int end) const noexcept {
   return record().lanes[end == 0 ? 0 : 1];
 }
 
-const bool PipeBlocks::kRegistered = (Commons::on_end(CellKind::kPipe, &end), true);
+const bool PipeBlocks::kRegistered = (Commons::on_end(CellKind::kPipe, &end, &settle), true);
 
 PipeBlocks::PipeBlocks()
     : cell_(Commons::instance().make_cell(CellKind::kPipe, CellHeader::kRoomFor<Record>)) {}
 
 PipeBlocks::PipeBlocks(const CellName& name, bool arrives)
     : cell_(Commons::instance().find_cell(name, CellKind::kPipe, arrives)) {}
-
-// Soon enough to know what the dead were at, before their places are freed.
-PipeBlocks::~PipeBlocks() {
-  os::RobustLock lock(cell_->header().mutex);
-  if (lock.owner_died) repair();
-}
 
 void PipeBlocks::announce_reader(int end, std::uint32_t what) noexcept {
   lane(1 - end).readers.fetch_or(what, std::memory_order_relaxed);
@@ -125,16 +119,23 @@ Block PipeBlocks::take(int end, std::uint64_t number) {
   return block;
 }
 
-// After somebody was killed who held the mutex: the number of what it moved is known to nobody any more.
-void PipeBlocks::repair() noexcept {
-  Commons& commons = cell_->commons();
+// After somebody was killed who held the mutex.
+void PipeBlocks::repair() {
   for (Lane& lane : record().lanes) {
     for (Slot& slot : lane.slots) {
-      Ticket mover = std::exchange(slot.mover, 0);
-      if (!mover || !slot.offset) continue;
-      Block block{std::exchange(slot.offset, 0), 0};
-      // Else it is the dead one's, and goes with it.
-      if (commons.is_sessions(block, mover)) commons.release(block.offset);
+      if (slot.mover) cell_->commons().settle(*cell_, slot.mover);
+    }
+  }
+}
+
+// The number of what the dead one moved is known to nobody any more. What isn't the session's is its own,
+// and goes with it.
+void PipeBlocks::settle(Arena& arena, CellHeader& header, Ticket dead) {
+  for (Lane& lane : header.content<Record>().lanes) {
+    for (Slot& slot : lane.slots) {
+      if (slot.mover != dead) continue;
+      arena.release_if(std::exchange(slot.offset, 0), Commons::kSession);
+      slot.mover = 0;
     }
   }
 }
@@ -143,12 +144,7 @@ void PipeBlocks::repair() noexcept {
 void PipeBlocks::end(Arena& arena, CellHeader& header) {
   for (Lane& lane : header.content<Record>().lanes) {
     for (Slot& slot : lane.slots) {
-      std::uint64_t offset = std::exchange(slot.offset, 0);
-      if (!offset || slot.mover) continue;  // what a killed one moved may be somebody else's by now
-      try {
-        arena.release(offset);
-      } catch (const std::runtime_error&) {  // whoever began this was killed
-      }
+      arena.release_if(std::exchange(slot.offset, 0), Commons::kSession);
     }
   }
 }

@@ -23,7 +23,6 @@ class PipeBlocks {
 
   PipeBlocks();  // of a new pipe. OsError (ENOMEM)
   explicit PipeBlocks(const CellName& name, bool arrives = false);  // see Cell::keep_until_found
-  ~PipeBlocks();
   PipeBlocks(const PipeBlocks&) = delete;
   PipeBlocks& operator=(const PipeBlocks&) = delete;
 
@@ -52,7 +51,8 @@ class PipeBlocks {
 
   Record& record() const noexcept;
   Lane& lane(int end) const noexcept;
-  void repair() noexcept;
+  void repair();
+  static void settle(Arena& arena, CellHeader& header, Ticket dead);
   static void end(Arena& arena, CellHeader& header);
   static const bool kRegistered;
 

@@ -71,7 +71,7 @@ namespace {
 // The two ways to the arena: with its lock, and from under it.
 struct ByCommons {
   Commons& commons;
-  bool is_of_session(Block block) const { return commons.is_sessions(block, commons.ticket()); }
+  bool is_of_session(Block block) const { return commons.is_sessions(block); }
   std::byte* data(Block block) const { return commons.bytes(block).data(); }
   void take(Block block) const { commons.take_over(block); }
   void release(Block block) const { commons.release(block.offset); }
@@ -79,7 +79,9 @@ struct ByCommons {
 
 struct ByArena {
   Arena& arena;
-  bool is_of_session(Block block) const { return arena.holder(block) == Commons::kSession; }
+  bool is_of_session(Block block) const {
+    return arena.is_held_by(block.offset, Commons::kSession);
+  }
   std::byte* data(Block block) const { return arena.bytes(block).data(); }
   void take(Block block) const { arena.hand_over(block, arena.party()); }
   void release(Block block) const { arena.release(block.offset); }

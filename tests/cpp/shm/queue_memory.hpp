@@ -34,6 +34,8 @@ struct QueueMemory {
     std::uint32_t is_taking;
     std::uint32_t taken;
     std::uint32_t lost;
+    Ticket taker;
+    std::uint64_t taker_at;
   };
   alignas(64) std::array<Ring, 2> rings;
   alignas(64) std::array<std::uint32_t, 4> current;
