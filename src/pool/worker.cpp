@@ -112,11 +112,13 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       record = calls_.peek();
     }
     int spins = spins_;
-    bool woke_beside = std::exchange(rang_beside_, false);
-    if (!record && woke_beside) {
-      give_way();
-      record = calls_.peek();
-      spins = 0;
+    if (std::exchange(rang_beside_, false)) {
+      make_room();
+      if (!record) {  // else the front has been here in between, and asks for more already
+        give_way();
+        record = calls_.peek();
+        spins = 0;
+      }
     }
     for (int i = 0; !record && i < spins; ++i) {
       if (i % kLooks == 0) pause();
@@ -205,7 +207,7 @@ void Worker::hear_revocation() noexcept {
 }
 
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
-// and never meet, though another CPU idles. After so many short sleeps like that, this one moves.
+// and never meet, though another CPU idles. After so many short turns like that, this one moves.
 void Worker::make_room() noexcept {
   if (board_.parent().front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
     cramped_ = 0;

@@ -108,7 +108,7 @@ class Worker {
   int lull_ = 0;              // breaths between the last call and a look for the next one
   int in_row_ = 0;            // calls since the last time that there was none
   bool rang_beside_ = false;  // the front, which had gone to sleep on this CPU
-  int cramped_ = 0;           // sleeps in a row with the parent's front on the same CPU
+  int cramped_ = 0;           // turns in a row with the parent's front on the same CPU
   std::int64_t cramped_since_ = 0;
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
