@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "os/barrier.hpp"
+#include "os/cpu.hpp"
 #include "pool/pool.hpp"
 #include "pool/trace.hpp"
 
@@ -121,6 +122,12 @@ void Pool::enter_front() noexcept {
 base::Waited Pool::sleep_front(base::Deadline deadline, bool with_others) {
   std::vector<std::uint64_t> ready;
   base::Waited waited = front_set_.wait(bounded(deadline, with_others), ready);
+  std::atomic<std::uint32_t>& crowds = board_.parent().front_crowds;
+  if (crowds.load(std::memory_order_relaxed)) {
+    crowds.store(0, std::memory_order_relaxed);
+    os::move_to_another_cpu();
+    front_spins_ = kMostSpins;  // who rings it would bring it back
+  }
   os::answer(front_);
   note_ends(ready);
   if (waited == base::Waited::kTimedOut && !deadline.passed()) {

@@ -113,11 +113,16 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
     }
     int spins = spins_;
     if (std::exchange(rang_beside_, false)) {
-      make_room();
+      // If this one moved, the next ring would bring the front along.
+      if (is_cramped()) {
+        board_.parent().front_crowds.store(1, std::memory_order_relaxed);
+        front_leaves_ = true;
+      }
       if (!record) {  // else the front has been here in between, and asks for more already
         give_way();
         record = calls_.peek();
-        spins = 0;
+        // Who moves needs a while, and would bring back whom it had to wake.
+        spins = std::exchange(front_leaves_, false) ? kMostSpins : 0;
       }
     }
     for (int i = 0; !record && i < spins; ++i) {
@@ -207,16 +212,16 @@ void Worker::hear_revocation() noexcept {
 }
 
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
-// and never meet, though another CPU idles. After so many short turns like that, this one moves.
-void Worker::make_room() noexcept {
+// and never meet, though another CPU idles. After so many short turns like that, one of them is to move.
+bool Worker::is_cramped() noexcept {
   if (board_.parent().front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
     cramped_ = 0;
-    return;
+    return false;
   }
   if (cramped_++ == 0) cramped_since_ = now_ns();
-  if (cramped_ < kMostCramped) return;
+  if (cramped_ < kMostCramped) return false;
   cramped_ = 0;
-  if (now_ns() - cramped_since_ < kMostCramped * kShortSleepNs) os::move_to_another_cpu();
+  return now_ns() - cramped_since_ < kMostCramped * kShortSleepNs;
 }
 
 void Worker::sleep(const std::function<void(bool)>& on_sleep,
@@ -232,7 +237,7 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
     if (parent_is_at_front()) os::ring(front_);
     os::ring(back_);  // who is at the front may be leaving
   }
-  make_room();
+  if (is_cramped()) os::move_to_another_cpu();
   own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
   on_sleep(true);
   base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());

@@ -78,7 +78,7 @@ class Worker {
   bool claim() noexcept;
   void hear_revocation() noexcept;
   bool barrier() noexcept;
-  void make_room() noexcept;
+  bool is_cramped() noexcept;
   void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
   bool parent_is_at_front() const noexcept;
   void ring_parent(TaskId task) noexcept;
@@ -110,6 +110,7 @@ class Worker {
   bool rang_beside_ = false;  // the front, which had gone to sleep on this CPU
   int cramped_ = 0;           // turns in a row with the parent's front on the same CPU
   std::int64_t cramped_since_ = 0;
+  bool front_leaves_ = false;  // it is to, as soon as it wakes
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
   base::Deadline next_look_ = base::Deadline::now();
