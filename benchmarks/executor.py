@@ -6,7 +6,7 @@ Usage: python benchmarks/executor.py [--rounds N] [--method M] [--only MEASUREâ€
 Each figure of each engine comes from programs of its own, which take turns, so that what one keeps
 ready costs the other nothing. Quoted is the median of all that the rounds measured; pools have two
 workers. loky is left out, with a line, if it isn't installed. It has no fork; there it is left out,
-too.
+too. `installed` is the standard library's program under `python -m procession`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from figures import micro, milli, rate
 
 BODY = Path(__file__).with_name("executor_body.py")
-ENGINES = ("standard", "loky", "procession")
+ENGINES = ("standard", "loky", "procession", "installed")
 METHODS = ("fork", "forkserver", "spawn")
 LOKY_METHODS = {"fork": "", "forkserver": "loky", "spawn": "spawn"}
 SECONDS = 600
@@ -54,7 +54,8 @@ class Row:
 
     def count_for(self, engine: str, scale: float) -> int:
         """How often in one program."""
-        count = self.ours if engine == "procession" and self.ours else self.count
+        is_ours = engine in ("procession", "installed")
+        count = self.ours if is_ours and self.ours else self.count
         return max(1, round(count * scale))
 
 
@@ -77,6 +78,8 @@ def run(engine: str, method: str, measure: str, count: int) -> list[float]:
     if engine == "loky":
         method = LOKY_METHODS[method]
     command = [sys.executable, str(BODY), engine, method, measure, str(count)]
+    if engine == "installed":  # the standard's program, under `python -m procession`
+        command[1:3] = ["-m", "procession", str(BODY), "standard"]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=SECONDS)
     return [float(figure) for figure in json.loads(ended.stdout)]
 

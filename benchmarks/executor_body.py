@@ -7,17 +7,25 @@ doesn't have is an empty list.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from arrays import large_array
+
+BEGAN = time.perf_counter()
+
+# As a program that uses this engine has it: what it imports, its workers import, too.
+if sys.argv[1] == "standard":
+    import concurrent.futures
+    import multiprocessing
+elif sys.argv[1] == "loky":
+    import loky
+else:
+    import procession
 
 WORKERS = 2
 WARM_UP = 3
@@ -50,13 +58,10 @@ def pid_after(seconds: float) -> int:
 def make(engine: str, method: str) -> Any:
     """An engine's executor, with its workers yet to come."""
     if engine == "standard":
-        return futures.ProcessPoolExecutor(WORKERS, multiprocessing.get_context(method))
+        context = multiprocessing.get_context(method)
+        return concurrent.futures.ProcessPoolExecutor(WORKERS, context)
     if engine == "loky":
-        import loky
-
         return loky.ProcessPoolExecutor(WORKERS, context=loky.backend.get_context(method))
-    import procession
-
     return procession.ProcessPoolExecutor(WORKERS, procession.get_context(method))
 
 
@@ -65,15 +70,14 @@ def make_pool(engine: str, method: str) -> Any:
     if engine == "standard":
         return multiprocessing.get_context(method).Pool(WORKERS)
     if engine == "procession":
-        import procession
-
         return procession.get_context(method).Pool(WORKERS)
     return None
 
 
 def warmed(pool: Any) -> Any:
     """A pool whose workers have all worked."""
-    futures.wait([pool.submit(pid_after, 0.05) for _ in range(2 * WORKERS)])
+    for future in [pool.submit(pid_after, 0.05) for _ in range(2 * WORKERS)]:
+        future.result()
     for _ in range(50):
         pool.submit(nothing).result()
     return pool
@@ -150,10 +154,9 @@ def bring_up(engine: str, method: str, count: int) -> list[float]:
 
 def bring_up_first(engine: str, method: str, _: int) -> list[float]:
     """The program's very first pool, the engine's import included."""
-    begin = time.perf_counter()
     pool = make(engine, method)
     pool.submit(nothing).result()
-    found = [time.perf_counter() - begin]
+    found = [time.perf_counter() - BEGAN]
     pool.shutdown()
     return found
 
@@ -219,6 +222,8 @@ MEASURES = {
 
 def main() -> None:
     """Measure."""
+    import json
+
     engine, method, measure, count = sys.argv[1:]
     json.dump(MEASURES[measure](engine, method, int(count)), sys.stdout)
 
