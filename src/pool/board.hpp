@@ -72,7 +72,10 @@ struct ParentBoard {
   std::atomic<TaskId> awaited{kNoTask};  // whose result to ring for
   // The CPU that who sleeps at the front was on, if there are more than work in flight needs; or -1.
   std::atomic<int> front_cpu{-1};
-  std::atomic<std::uint32_t> front_crowds{0};  // it is to move to another CPU when it wakes
+  // The front is to leave this one, if it wakes there; kNoCpu, or that it can't leave its own.
+  std::atomic<int> crowded_cpu{kNoCpu};
+  static constexpr int kNoCpu = -1;
+  static constexpr int kCantLeave = -2;
   alignas(64) std::atomic<std::uint32_t> back_asleep{0};
   std::atomic<std::uint32_t> back_wants_all{0};  // ring for each result
   std::atomic<std::uint32_t> wants_times{0};     // of each call: when it began, how long it took

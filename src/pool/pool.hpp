@@ -457,6 +457,7 @@ class Pool {
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
   std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
   int front_spins_ = kMostSpins;
+  bool front_can_leave_ = true;  // its CPU, as far as is known
   std::uint32_t vain_spins_ = 0;
   const std::uint32_t cpus_;
   std::atomic<std::uint32_t> busy_ = 0;  // places with work
@@ -484,6 +485,8 @@ base::Waited Pool::wait_front(TaskId awaited, base::Deadline deadline, Ready rea
   ParentBoard& parent = board_.parent();
   parent.awaited.store(with_others ? kNoTask : awaited, std::memory_order_relaxed);
   parent.front_cpu.store(may_spin() ? os::current_cpu() : -1, std::memory_order_relaxed);
+  parent.crowded_cpu.store(front_can_leave_ ? ParentBoard::kNoCpu : ParentBoard::kCantLeave,
+                           std::memory_order_relaxed);
   parent.front_asleep.store(1, std::memory_order_seq_cst);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (wants_all()) {  // asked after the store: `want_all` stores the same, and may come between

@@ -122,10 +122,9 @@ void Pool::enter_front() noexcept {
 base::Waited Pool::sleep_front(base::Deadline deadline, bool with_others) {
   std::vector<std::uint64_t> ready;
   base::Waited waited = front_set_.wait(bounded(deadline, with_others), ready);
-  std::atomic<std::uint32_t>& crowds = board_.parent().front_crowds;
-  if (crowds.load(std::memory_order_relaxed)) {
-    crowds.store(0, std::memory_order_relaxed);
+  if (board_.parent().crowded_cpu.load(std::memory_order_relaxed) == os::current_cpu()) {
     os::move_to_another_cpu();
+    front_can_leave_ = os::affine_cpus() > 1;
     front_spins_ = kMostSpins;  // who rings it would bring it back
   }
   os::answer(front_);

@@ -23,7 +23,9 @@ constexpr std::uint32_t kProbe = 32;
 constexpr int kLongestLull = 64;  // breaths: a microsecond or two
 constexpr std::chrono::milliseconds kBetweenLooks{1};
 constexpr std::chrono::seconds kLongestUnheard{1};
-constexpr int kMostCramped = 32;
+// Turns on one CPU before one of the two is to leave it: more each time, for where that is of no use.
+constexpr int kLessCramped = 8;
+constexpr int kMostPatient = 2048;
 constexpr std::int64_t kShortSleepNs = 100'000;
 
 }  // namespace
@@ -113,10 +115,14 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
     }
     int spins = spins_;
     if (std::exchange(rang_beside_, false)) {
-      // If this one moved, the next ring would bring the front along.
       if (is_cramped()) {
-        board_.parent().front_crowds.store(1, std::memory_order_relaxed);
-        front_leaves_ = true;
+        std::atomic<int>& crowded = board_.parent().crowded_cpu;
+        if (crowded.load(std::memory_order_relaxed) == ParentBoard::kCantLeave) {
+          os::move_to_another_cpu();
+        } else {  // if this one moved, the next ring would bring the front along
+          crowded.store(os::current_cpu(), std::memory_order_relaxed);
+          front_leaves_ = true;
+        }
       }
       if (!record) {  // else the front has been here in between, and asks for more already
         give_way();
@@ -219,9 +225,11 @@ bool Worker::is_cramped() noexcept {
     return false;
   }
   if (cramped_++ == 0) cramped_since_ = now_ns();
-  if (cramped_ < kMostCramped) return false;
+  if (cramped_ < most_cramped_) return false;
+  bool is_short = now_ns() - cramped_since_ < cramped_ * kShortSleepNs;
   cramped_ = 0;
-  return now_ns() - cramped_since_ < kMostCramped * kShortSleepNs;
+  if (is_short) most_cramped_ = std::min(most_cramped_ + kLessCramped, kMostPatient);
+  return is_short;
 }
 
 void Worker::sleep(const std::function<void(bool)>& on_sleep,
@@ -339,7 +347,9 @@ void Worker::ring_if_wanted(TaskId task) noexcept {
     TaskId awaited = parent.awaited.load(std::memory_order_relaxed);
     if ((wanted || awaited == kAnyTask || awaited == task) &&
         parent.front_asleep.exchange(0, std::memory_order_relaxed)) {
-      rang_beside_ = parent.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
+      if (task != kNoTask) {  // by the thread that works
+        rang_beside_ = parent.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
+      }
       os::ring(front_);
     }
   } else if (!parent.front_present.load(std::memory_order_relaxed) &&

@@ -110,6 +110,7 @@ class Worker {
   bool rang_beside_ = false;  // the front, which had gone to sleep on this CPU
   int cramped_ = 0;           // turns in a row with the parent's front on the same CPU
   std::int64_t cramped_since_ = 0;
+  int most_cramped_ = 32;
   bool front_leaves_ = false;  // it is to, as soon as it wakes
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
