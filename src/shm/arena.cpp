@@ -185,6 +185,18 @@ void Arena::hand_over(Block block, int to) {
   } while (!at.compare_exchange_weak(value, (value & ~kHolderMask) | holder));
 }
 
+bool Arena::hand_over_if(std::uint64_t offset, int from, int to) noexcept {
+  try {
+    Word& at = live_word(offset);
+    std::uint64_t value = at.load(std::memory_order_relaxed);
+    while (state_of(value) == kLive && (value & kHolderMask) == holder_bits(from)) {
+      if (at.compare_exchange_weak(value, (value & ~kHolderMask) | holder_bits(to))) return true;
+    }
+  } catch (const std::runtime_error&) {  // there is none
+  }
+  return false;
+}
+
 void Arena::release(std::uint64_t offset) {
   Word& at = live_word(offset);
   std::uint64_t value = at.load(std::memory_order_relaxed);
@@ -195,14 +207,6 @@ void Arena::release(std::uint64_t offset) {
                                      std::memory_order_release, std::memory_order_relaxed));
   // Killed here, the note is missing: reclaim makes them all.
   note_release(offset / kUnit);
-}
-
-void Arena::release_if(std::uint64_t offset, int party) noexcept {
-  if (!is_held_by(offset, party)) return;
-  try {
-    release(offset);
-  } catch (const std::runtime_error&) {  // somebody else has just done it
-  }
 }
 
 void Arena::note_release(std::uint64_t unit) const noexcept {

@@ -128,11 +128,11 @@ class Arena {
   // before reclaim. std::runtime_error if there is no such block.
   void hand_over(Block block, int to);
 
+  // The same if there is one and `from` holds it.
+  bool hand_over_if(std::uint64_t offset, int from, int to) noexcept;
+
   // Ends a block, by anybody. Its owner uses the room again. std::runtime_error if there is none.
   void release(std::uint64_t offset);
-
-  // The same if there is one and that party holds it.
-  void release_if(std::uint64_t offset, int party) noexcept;
 
   // After the process of another party has ended in whatever way, for one caller at a time: releases
   // all blocks that it held and takes over its slots, so that its number is free. Blocks in them that

@@ -301,8 +301,12 @@ void Commons::bury(Place& dead, std::uint32_t index) {
       unit += used ? std::max(1U, cell_at(offset).units) : 1;
       if (!used) continue;
       CellHeader& cell = cell_at(offset);
+      std::uint32_t kind = cell.kind.load();
+      bool was_used = (cell.references[index / 64] >> index % 64 & 1) != 0;
       try {
-        if (cell.references[index / 64] >> index % 64 & 1) settle(cell, dead.ticket);
+        if (was_used && kind < settles.size() && settles[kind]) {
+          settles[kind](arena(), cell, dead.ticket);
+        }
       } catch (const std::runtime_error&) {  // some process has written where it shouldn't
       }
       drop_reference(cell, offset, index);
@@ -314,18 +318,16 @@ void Commons::bury(Place& dead, std::uint32_t index) {
   dead.ticket.store(0, std::memory_order_release);
 }
 
-// Under the roster's mutex: it is done once.
-void Commons::settle(CellHeader& cell, Ticket dead) {
-  std::uint32_t kind = cell.kind.load();
-  if (kind < settles.size() && settles[kind]) settles[kind](arena(), cell, dead);
-}
-
-void Commons::settle(Cell& cell, Ticket dead) {
+void Commons::settle(Cell& cell, Ticket dead, Settle how) {
   ticket();
   std::lock_guard lock(mutex_);
-  if (!arena_if_any()) return;
+  Arena& blocks = arena();
   os::RobustLock roster(header().roster_mutex);
-  if (place(dead).ticket == dead) settle(cell.header(), dead);
+  if (place(dead).ticket == dead) how(blocks, cell.header(), dead);
+}
+
+void Commons::give_to(Ticket ticket, Arena& arena, std::uint64_t offset) noexcept {
+  arena.hand_over_if(offset, kSession, static_cast<int>(ticket & kPlaceMask));
 }
 
 // Cells

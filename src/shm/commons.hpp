@@ -178,13 +178,16 @@ class Commons {
   // blocks. It may be done twice, if the process that does it is killed.
   using End = void (*)(Arena&, CellHeader&);
   // What is to be done about what a process was at in a cell as it was killed: of the blocks that it moved,
-  // some may be the session's by then and some still its own. It is called while the latter are there, and
-  // by one process at a time.
+  // some may be the session's by then and some still its own. Those that nobody will find become its own
+  // (`give_to`), which go with it soon. By one process at a time, and again if that one is killed.
   using Settle = void (*)(Arena&, CellHeader&, Ticket dead);
   static void on_end(CellKind kind, End end, Settle settle = nullptr);
 
-  // Does it now, if nobody has yet: for who finds the mutex of what the dead one was at.
-  void settle(Cell& cell, Ticket dead);
+  // Does that now, or a part of it, if nobody has yet: for who holds the mutex of what the dead one was at.
+  void settle(Cell& cell, Ticket dead, Settle how);
+
+  // The session's block there, if there is one, becomes that process's.
+  static void give_to(Ticket ticket, Arena& arena, std::uint64_t offset) noexcept;
 
   // Of the arena that large data lies in. Blocks whose holder is `kSession` are there until somebody
   // releases them or takes them over.
@@ -229,7 +232,6 @@ class Commons {
   bool copies_have_settled(Place& parent);
   void bury_the_dead();
   void bury(Place& dead, std::uint32_t index);
-  void settle(CellHeader& cell, Ticket dead);
   bool has_died(Place& place);
   void keep(CellHeader& cell, std::uint32_t travelling) noexcept;
   void drop(Cell& cell);

@@ -84,10 +84,12 @@ MessageQueue::MessageQueue(std::uint32_t most, Bells bells) {
   queue.put_mutex.init();
   queue.get_mutex.init();
   queue.most = most;
-  Block block = commons.allocate(kFirstRing);
+  OwnBlock block(commons, commons.allocate(kFirstRing));
   queue.rings[0].capacity = kFirstRing;
-  commons.hand_over(block, Commons::kSession);
-  queue.rings[0].offset = block.offset;
+  queue.rings[0].offset = block.get().offset;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  commons.hand_over(block.get(), Commons::kSession);
+  block.let_go();
 }
 
 MessageQueue::MessageQueue(const CellName& name, os::Fd bell, os::Fd room_bell)
@@ -150,7 +152,8 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
   Record& queue = record();
   {
     BiasedMutex::Lock lock(queue.put_mutex, cell_->commons());
-    if (lock.owner_died()) repair_puts(queue);
+    // Who is seen to put something, has been killed.
+    if (lock.owner_died() || queue.putter.load(std::memory_order_acquire)) repair_puts(queue);
     std::uint32_t puts = queue.puts.load(std::memory_order_relaxed);
     if (queue.most && puts - queue.seen_gets >= queue.most) {
       queue.seen_gets = queue.gets.load(std::memory_order_acquire);
@@ -196,14 +199,10 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
     std::ranges::copy(blocks, entry.block_span().begin());
     if (!payload.empty()) std::memcpy(entry.payload(), payload.data(), payload.size());
     // Before it is there for others, who may release them at once.
-    if (!blocks.empty()) {
-      begin_handing_over(queue, tail + skipped);
-      for (Block block : blocks) cell_->commons().hand_over(block, Commons::kSession);
-    }
+    if (!blocks.empty()) hand_over(queue, tail + skipped, blocks);
     to->tail.store(tail + skipped + need, std::memory_order_release);
     queue.puts.store(puts + 1, std::memory_order_release);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    queue.putter = 0;
+    queue.putter.store(0, std::memory_order_release);
   }
   os::fence_after_unlock();
   if (queue.getters_asleep.load(std::memory_order_relaxed) && queue.getters_asleep.exchange(0)) {
@@ -214,11 +213,19 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
   return Put::kDone;
 }
 
-void MessageQueue::begin_handing_over(Record& queue, std::uint64_t position) {
+// The blocks become the session's: what they belong to is to be shown, and `putter` be 0 then.
+void MessageQueue::hand_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
+  Commons& commons = cell_->commons();
   queue.putter_at = position;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  queue.putter = cell_->commons().ticket();
+  queue.putter.store(commons.ticket(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
+  try {
+    for (Block block : blocks) commons.hand_over(block, Commons::kSession);
+  } catch (...) {  // there is no such block
+    queue.putter = 0;
+    throw;
+  }
 }
 
 // Under the putters' mutex: all messages go to a ring of that capacity.
@@ -251,20 +258,19 @@ void MessageQueue::move_to(Record& queue, std::uint64_t capacity) {
     length += used - first;
   }
   std::uint32_t next = 1 - (queue.current & 1);
-  begin_handing_over(queue, kMoving - next);
   other.offset = made.get().offset;
   other.capacity = capacity;
   other.head = 0;
   other.seen_head = 0;
   other.seen_tail = length;
   other.tail = length;
-  commons.hand_over(made.get(), Commons::kSession);
+  const std::array<Block, 1> block{made.get()};
+  hand_over(queue, kMoving - next, block);
   made.let_go();
   queue.current.store(next, std::memory_order_release);
   commons.take_over({memory.offset, 0});
   from.offset = 0;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  queue.putter = 0;
+  queue.putter.store(0, std::memory_order_release);
   commons.release(memory.offset);
 }
 
@@ -279,7 +285,7 @@ bool MessageQueue::try_get(Message& message) {
   bool received = false;
   {
     BiasedMutex::Lock lock(queue.get_mutex, cell_->commons());
-    if (lock.owner_died()) repair_gets(queue);
+    if (lock.owner_died() || queue.taker.load(std::memory_order_acquire)) repair_gets(queue);
     while (!received) {
       Ring& from = ring();
       std::uint64_t head = from.head.load(std::memory_order_relaxed);
@@ -304,11 +310,10 @@ bool MessageQueue::try_get(Message& message) {
       std::atomic_signal_fence(std::memory_order_seq_cst);
       queue.is_taking = received;
       std::atomic_signal_fence(std::memory_order_seq_cst);
-      std::uint32_t next = entry.number + 1;
+      // In this order: who is killed in between leaves something to be seen, and so to be repaired.
+      queue.gets.store(entry.number + 1, std::memory_order_release);
       from.head.store(head + length, std::memory_order_release);  // the entry may be overwritten
-      queue.gets.store(next, std::memory_order_release);
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      queue.taker = 0;
+      queue.taker.store(0, std::memory_order_release);
       if (received) message.lost = std::exchange(queue.lost, 0);
       std::atomic_signal_fence(std::memory_order_seq_cst);
       queue.is_taking = 0;
@@ -326,15 +331,7 @@ bool MessageQueue::try_get(Message& message) {
 // Under the getters' mutex: its content becomes this process's. False if a process was killed as it
 // did the same and it isn't whole any more.
 bool MessageQueue::receive(Record& queue, std::uint64_t position, Entry& entry, Message& message) {
-  Commons& commons = cell_->commons();
   if (entry.is_lost) return false;
-  if (entry.blocks > 0) {
-    queue.taker_at = position;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    queue.taker = commons.ticket();
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    for (Block block : entry.block_span()) commons.take_over(block);
-  }
   message.form = entry.form;
   message.producer = entry.producer;
   message.blocks.clear();
@@ -342,7 +339,23 @@ bool MessageQueue::receive(Record& queue, std::uint64_t position, Entry& entry, 
     message.blocks.assign(entry.block_span().begin(), entry.block_span().end());
   }
   message.payload.assign(entry.payload(), entry.payload() + entry.length);
+  if (entry.blocks > 0) take_over(queue, position, message.blocks);
   return true;
+}
+
+// The other way round: `taker` is to be 0 when the entry is gone.
+void MessageQueue::take_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
+  Commons& commons = cell_->commons();
+  queue.taker_at = position;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  queue.taker.store(commons.ticket(), std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  try {
+    for (Block block : blocks) commons.take_over(block);
+  } catch (...) {  // there is no such block
+    queue.taker = 0;
+    throw;
+  }
 }
 
 // Waiting

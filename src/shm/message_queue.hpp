@@ -91,8 +91,10 @@ class MessageQueue {
   };
   const Mapped& map(Mapped& cached, const Ring& ring);
   void move_to(Record& queue, std::uint64_t capacity);
-  void begin_handing_over(Record& queue, std::uint64_t position);
+  void hand_over(Record& queue, std::uint64_t position, std::span<const Block> blocks);
+  void take_over(Record& queue, std::uint64_t position, std::span<const Block> blocks);
   void repair_puts(Record& queue);
+  void settle_one(std::atomic<Ticket>& who, Commons::Settle how);
   void repair_gets(Record& queue);
   bool receive(Record& queue, std::uint64_t position, Entry& entry, Message& message);
   enum class Put { kDone, kFull, kNoMemory };  // that it may take
@@ -106,8 +108,8 @@ class MessageQueue {
   base::Waited wait(os::FutexWord& word, std::atomic<std::uint32_t>& asleep,
                     base::Deadline deadline, Ready ready);
   static Mapped map(const Arena& arena, const Ring& ring);
-  static void take_back(Arena& arena, Record& queue);
-  static void give_up(Arena& arena, Record& queue);
+  static void take_back(Arena& arena, CellHeader& header, Ticket dead);
+  static void give_up(Arena& arena, CellHeader& header, Ticket dead);
   static void settle(Arena& arena, CellHeader& header, Ticket dead);
   static void end(Arena& arena, CellHeader& header);
   static const bool kRegistered;

@@ -75,15 +75,15 @@ struct MessageQueue::Record {
   // Messages since the beginning, modulo 2^32, as `gets` below; those who wait for one sleep here.
   alignas(64) os::FutexWord puts;
   std::uint32_t seen_gets;
-  Ticket putter;            // who makes blocks the session's, with
-  std::uint64_t putter_at;  // the entry at that position, or moves to ring kMoving minus that
+  std::atomic<Ticket> putter;  // who makes blocks the session's, with
+  std::uint64_t putter_at;     // the entry at that position, or moves to ring kMoving minus that
   BiasedMutex get_mutex;
   alignas(64) os::FutexWord gets;
   std::uint32_t is_taking;  // the message of this number is being received:
   std::uint32_t taken;
   std::uint32_t lost;
-  Ticket taker;            // who takes over the blocks
-  std::uint64_t taker_at;  // of the entry at that position
+  std::atomic<Ticket> taker;  // who takes over the blocks
+  std::uint64_t taker_at;     // of the entry at that position
   alignas(64) std::atomic<std::uint32_t> getters_asleep;
   std::atomic<std::uint32_t> putters_asleep;
   os::FutexWord dones;

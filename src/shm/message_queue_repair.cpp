@@ -4,7 +4,9 @@
 #include <bit>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
+#include "base/error.hpp"
 #include "shm/message_queue_record.hpp"
 
 namespace procession::shm {
@@ -17,33 +19,37 @@ MessageQueue::Mapped MessageQueue::map(const Arena& arena, const Ring& ring) {
   return {ring.offset, capacity, arena.bytes({ring.offset, capacity}).data()};
 }
 
-// What somebody who was killed was at: no two processes do this at once. What isn't the session's is the
-// dead one's, and goes with it.
+// What somebody who was killed was at.
 void MessageQueue::settle(Arena& arena, CellHeader& header, Ticket dead) {
-  auto& queue = header.content<Record>();
-  if (queue.putter == dead) take_back(arena, queue);
-  if (queue.taker == dead) give_up(arena, queue);
+  take_back(arena, header, dead);
+  give_up(arena, header, dead);
 }
 
 // What the dead one had made the session's, but nobody will ever find.
-void MessageQueue::take_back(Arena& arena, Record& queue) {
+void MessageQueue::take_back(Arena& arena, CellHeader& header, Ticket dead) {
+  auto& queue = header.content<Record>();
+  if (queue.putter.load(std::memory_order_acquire) != dead) return;
   std::uint64_t at = queue.putter_at;
   std::uint32_t current = queue.current & 1;
   if (kMoving - at < queue.rings.size()) {  // the new ring, or the old one
-    arena.release_if(queue.rings[1 - current].offset, Commons::kSession);
-    queue.rings[1 - current].offset = 0;
+    Ring& other = queue.rings[1 - current];
+    Commons::give_to(dead, arena, other.offset);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    other.offset = 0;
   } else if (at >= queue.rings[current].tail) {  // else the message is there
     if (at % 8 != 0) corrupted();
     Mapped memory = map(arena, queue.rings[current]);
     auto& entry = *reinterpret_cast<Entry*>(memory.at(at));
     entry.size(memory.left(at));
-    for (Block block : entry.block_span()) arena.release_if(block.offset, Commons::kSession);
+    for (Block block : entry.block_span()) Commons::give_to(dead, arena, block.offset);
   }
-  queue.putter = 0;
+  queue.putter.store(0, std::memory_order_release);
 }
 
 // A message of which the dead one had some blocks already, unless it had all that was to be done.
-void MessageQueue::give_up(Arena& arena, Record& queue) {
+void MessageQueue::give_up(Arena& arena, CellHeader& header, Ticket dead) {
+  auto& queue = header.content<Record>();
+  if (queue.taker.load(std::memory_order_acquire) != dead) return;
   std::uint64_t at = queue.taker_at;
   const Ring& from = queue.rings[queue.current & 1];
   if (at == from.head) {
@@ -55,15 +61,30 @@ void MessageQueue::give_up(Arena& arena, Record& queue) {
     entry.is_lost = !std::ranges::all_of(
         blocks, [&](Block block) { return arena.is_held_by(block.offset, Commons::kSession); });
     if (entry.is_lost) {
-      for (Block block : blocks) arena.release_if(block.offset, Commons::kSession);
+      for (Block block : blocks) Commons::give_to(dead, arena, block.offset);
     }
   }
-  queue.taker = 0;
+  queue.taker.store(0, std::memory_order_release);
+}
+
+// If that was of no use, the next one need not try again.
+void MessageQueue::settle_one(std::atomic<Ticket>& who, Commons::Settle how) {
+  Ticket dead = who.load(std::memory_order_acquire);
+  if (!dead) return;
+  try {
+    cell_->commons().settle(*cell_, dead, how);
+  } catch (const base::OsError&) {  // there was no room to look
+    throw;
+  } catch (const std::runtime_error&) {  // some process has written where it shouldn't
+    who = 0;
+    throw;
+  }
+  who = 0;
 }
 
 // Under the putters' mutex, after somebody was killed who held it: a message that lies there counts.
 void MessageQueue::repair_puts(Record& queue) {
-  if (queue.putter) cell_->commons().settle(*cell_, queue.putter);
+  settle_one(queue.putter, &take_back);
   BiasedMutex::Lock getting(queue.get_mutex, cell_->commons());
   if (getting.owner_died()) repair_gets(queue);
   const Ring& from = ring();
@@ -85,7 +106,7 @@ void MessageQueue::repair_puts(Record& queue) {
 
 // The same for those who receive.
 void MessageQueue::repair_gets(Record& queue) {
-  if (queue.taker) cell_->commons().settle(*cell_, queue.taker);
+  settle_one(queue.taker, &give_up);
   if (!std::exchange(queue.is_taking, 0)) return;
   const Ring& from = ring();
   const Mapped& memory = map(get_ring_, from);
@@ -106,19 +127,25 @@ void MessageQueue::repair_gets(Record& queue) {
 // The end of the queue: what nobody has received goes with it.
 void MessageQueue::end(Arena& arena, CellHeader& header) {
   auto& queue = header.content<Record>();
+  // If this process is killed in between, what it has taken goes with it.
+  auto take = [&](std::uint64_t offset) {
+    return arena.hand_over_if(offset, Commons::kSession, arena.party());
+  };
   auto release_messages = [&](Ring& ring) {
     Mapped memory = map(arena, ring);
     for (std::uint64_t used = memory.used(ring.head, ring.tail); used > 0;) {
       auto& entry = *reinterpret_cast<Entry*>(memory.at(ring.head));
       std::uint64_t length = std::min(used, memory.left(ring.head));
+      std::vector<std::uint64_t> taken;
       if (entry.mark != kSkip) {
         length = entry.size(length);
         for (Block block : entry.block_span()) {
-          if (!entry.is_lost) arena.release_if(block.offset, Commons::kSession);
+          if (!entry.is_lost && take(block.offset)) taken.push_back(block.offset);
         }
       }
       ring.head += length;
       used -= length;
+      for (std::uint64_t offset : taken) arena.release(offset);
     }
   };
   Ring& ring = queue.rings[queue.current & 1];
@@ -126,7 +153,11 @@ void MessageQueue::end(Arena& arena, CellHeader& header) {
     release_messages(ring);
   } catch (const std::runtime_error&) {
   }
-  arena.release_if(std::exchange(ring.offset, 0), Commons::kSession);
+  std::uint64_t offset = ring.offset;
+  bool is_there = take(offset);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  ring.offset = 0;
+  if (is_there) arena.release(offset);
 }
 
 }  // namespace procession::shm

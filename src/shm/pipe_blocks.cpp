@@ -22,7 +22,7 @@ constexpr std::uint64_t kSlotMask = Arena::kUnit - 1;
 struct PipeBlocks::Slot {
   std::uint64_t offset;  // 0: free
   std::uint64_t size;
-  Ticket mover;
+  std::atomic<Ticket> mover;
   std::uint32_t unused;
 };
 
@@ -63,7 +63,7 @@ bool PipeBlocks::has_reader(int end, std::uint32_t what) const noexcept {
 std::vector<std::uint64_t> PipeBlocks::hand_over(int end, std::span<const Block> blocks) {
   Commons& commons = cell_->commons();
   os::RobustLock lock(cell_->header().mutex);
-  if (lock.owner_died) repair();
+  repair();
   std::array<Slot, kMost>& slots = lane(end).slots;
   std::uint64_t bytes = 0;
   std::size_t free = 0;
@@ -102,7 +102,7 @@ void PipeBlocks::take_back(int end, std::uint64_t number) noexcept {
 Block PipeBlocks::take(int end, std::uint64_t number) {
   Commons& commons = cell_->commons();
   os::RobustLock lock(cell_->header().mutex);
-  if (lock.owner_died) repair();
+  repair();
   std::uint64_t index = number & kSlotMask;
   std::uint64_t offset = number & ~kSlotMask;
   if (index >= kMost || offset == 0 || lane(end).slots[index].offset != offset) {
@@ -115,27 +115,31 @@ Block PipeBlocks::take(int end, std::uint64_t number) {
   commons.take_over(block);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   slot.offset = 0;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   slot.mover = 0;
   return block;
 }
 
-// After somebody was killed who held the mutex.
+// Under the mutex: whoever moves something then, has been killed.
 void PipeBlocks::repair() {
   for (Lane& lane : record().lanes) {
     for (Slot& slot : lane.slots) {
-      if (slot.mover) cell_->commons().settle(*cell_, slot.mover);
+      if (Ticket dead = slot.mover.load(std::memory_order_acquire)) {
+        cell_->commons().settle(*cell_, dead, &settle);
+      }
     }
   }
 }
 
-// The number of what the dead one moved is known to nobody any more. What isn't the session's is its own,
-// and goes with it.
+// The number of what the dead one moved is known to nobody any more.
 void PipeBlocks::settle(Arena& arena, CellHeader& header, Ticket dead) {
   for (Lane& lane : header.content<Record>().lanes) {
     for (Slot& slot : lane.slots) {
-      if (slot.mover != dead) continue;
-      arena.release_if(std::exchange(slot.offset, 0), Commons::kSession);
-      slot.mover = 0;
+      if (slot.mover.load(std::memory_order_acquire) != dead) continue;
+      Commons::give_to(dead, arena, slot.offset);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      slot.offset = 0;
+      slot.mover.store(0, std::memory_order_release);
     }
   }
 }
@@ -144,7 +148,12 @@ void PipeBlocks::settle(Arena& arena, CellHeader& header, Ticket dead) {
 void PipeBlocks::end(Arena& arena, CellHeader& header) {
   for (Lane& lane : header.content<Record>().lanes) {
     for (Slot& slot : lane.slots) {
-      arena.release_if(std::exchange(slot.offset, 0), Commons::kSession);
+      std::uint64_t offset = slot.offset;
+      // If this process is killed here, it goes with it.
+      bool is_there = arena.hand_over_if(offset, Commons::kSession, arena.party());
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      slot.offset = 0;
+      if (is_there) arena.release(offset);
     }
   }
 }

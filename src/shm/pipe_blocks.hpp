@@ -23,6 +23,7 @@ class PipeBlocks {
 
   PipeBlocks();  // of a new pipe. OsError (ENOMEM)
   explicit PipeBlocks(const CellName& name, bool arrives = false);  // see Cell::keep_until_found
+  ~PipeBlocks() = default;
   PipeBlocks(const PipeBlocks&) = delete;
   PipeBlocks& operator=(const PipeBlocks&) = delete;
 

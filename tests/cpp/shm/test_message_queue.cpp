@@ -282,8 +282,8 @@ struct Received {
 };
 
 // Consumers are killed on any line: nothing is received twice, and each takes one message along at most.
-TEST_F(MessageQueues, KilledConsumers) {
-  MessageQueue queue(200, Bells::kNo);
+void kill_consumers(std::uint32_t most) {
+  MessageQueue queue(most, Bells::kNo);
   InCommon<Received> received;
   auto consume = [&] {
     Message message;
@@ -326,6 +326,11 @@ TEST_F(MessageQueues, KilledConsumers) {
   EXPECT_GE(once + kills, puts);
   EXPECT_LE(received->lost, puts - once) << "what is told to be lost is";
 }
+
+TEST_F(MessageQueues, KilledConsumers) { kill_consumers(200); }
+
+// Nobody else may put anything, or find anything, before that one message is known to be gone.
+TEST_F(MessageQueues, KilledConsumersOfOneMessage) { kill_consumers(1); }
 
 // All at once, and growth: nobody hangs, and what is left is whole.
 TEST_F(MessageQueues, KillsOnAnyLine) {
