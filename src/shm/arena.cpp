@@ -186,6 +186,7 @@ void Arena::hand_over(Block block, int to) {
 }
 
 bool Arena::hand_over_if(std::uint64_t offset, int from, int to) noexcept {
+  if (offset == 0) return false;
   try {
     Word& at = live_word(offset);
     std::uint64_t value = at.load(std::memory_order_relaxed);

@@ -81,14 +81,15 @@ std::vector<std::uint64_t> PipeBlocks::hand_over(int end, std::span<const Block>
     if (slot.offset) continue;
     Block block = blocks[numbers.size()];
     slot.size = block.size;
-    slot.mover = commons.ticket();
+    slot.mover.store(commons.ticket(), std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     slot.offset = block.offset;
     commons.hand_over(block, Commons::kSession);
     numbers.push_back(block.offset | at);
   }
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  for (Slot& slot : slots) slot.mover = 0;  // all at once: a part of a message is of no use
+  // All at once: a part of a message is of no use.
+  for (Slot& slot : slots) slot.mover.store(0, std::memory_order_release);
   return numbers;
 }
 
@@ -110,13 +111,13 @@ Block PipeBlocks::take(int end, std::uint64_t number) {
   }
   Slot& slot = lane(end).slots[index];
   Block block{offset, slot.size};
-  slot.mover = commons.ticket();
+  slot.mover.store(commons.ticket(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   commons.take_over(block);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   slot.offset = 0;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  slot.mover = 0;
+  slot.mover.store(0, std::memory_order_release);
   return block;
 }
 
