@@ -72,7 +72,7 @@ struct ParentBoard {
   std::atomic<TaskId> awaited{kNoTask};  // whose result to ring for
   // The CPU that who sleeps at the front was on, if there are more than work in flight needs; or -1.
   std::atomic<int> front_cpu{-1};
-  // The front is to leave this one, if it wakes there; kNoCpu, or that it can't leave its own.
+  // Which the front is to leave, if it wakes there; or kNoCpu; or kCantLeave: it may use one CPU only.
   std::atomic<int> crowded_cpu{kNoCpu};
   static constexpr int kNoCpu = -1;
   static constexpr int kCantLeave = -2;

@@ -24,9 +24,9 @@ constexpr int kLongestLull = 64;  // breaths: a microsecond or two
 constexpr std::chrono::milliseconds kBetweenLooks{1};
 constexpr std::chrono::seconds kLongestUnheard{1};
 // Turns on one CPU before one of the two is to leave it: more each time, for where that is of no use.
-constexpr int kLessCramped = 8;
-constexpr int kMostPatient = 2048;
-constexpr std::int64_t kShortSleepNs = 100'000;
+constexpr int kMoreTurns = 8;
+constexpr int kMostTurns = 2048;
+constexpr std::int64_t kShortTurnNs = 100'000;
 
 }  // namespace
 
@@ -226,9 +226,9 @@ bool Worker::is_cramped() noexcept {
   }
   if (cramped_++ == 0) cramped_since_ = now_ns();
   if (cramped_ < most_cramped_) return false;
-  bool is_short = now_ns() - cramped_since_ < cramped_ * kShortSleepNs;
+  bool is_short = now_ns() - cramped_since_ < cramped_ * kShortTurnNs;
   cramped_ = 0;
-  if (is_short) most_cramped_ = std::min(most_cramped_ + kLessCramped, kMostPatient);
+  if (is_short) most_cramped_ = std::min(most_cramped_ + kMoreTurns, kMostTurns);
   return is_short;
 }
 
@@ -347,7 +347,7 @@ void Worker::ring_if_wanted(TaskId task) noexcept {
     TaskId awaited = parent.awaited.load(std::memory_order_relaxed);
     if ((wanted || awaited == kAnyTask || awaited == task) &&
         parent.front_asleep.exchange(0, std::memory_order_relaxed)) {
-      if (task != kNoTask) {  // by the thread that works
+      if (task != kNoTask) {  // else tell() rings, on any thread
         rang_beside_ = parent.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
       }
       os::ring(front_);

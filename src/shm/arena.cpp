@@ -210,6 +210,18 @@ void Arena::release(std::uint64_t offset) {
   note_release(offset / kUnit);
 }
 
+void Arena::drop(std::uint64_t& offset, int holder) noexcept {
+  std::uint64_t taken = offset;
+  bool is_there = hand_over_if(taken, holder, party_);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  offset = 0;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  try {
+    if (is_there) release(taken);
+  } catch (const std::runtime_error&) {  // some process has written where it shouldn't
+  }
+}
+
 void Arena::note_release(std::uint64_t unit) const noexcept {
   std::uint64_t in_slot = unit % units_per_slot();
   slot(unit / units_per_slot()).released.fetch_or(std::uint64_t{1} << in_slot / units_per_note());

@@ -134,6 +134,10 @@ class Arena {
   // Ends a block, by anybody. Its owner uses the room again. std::runtime_error if there is none.
   void release(std::uint64_t offset);
 
+  // Ends the block that `offset` names, if `holder` has it, and forgets it: 0. Who is killed on the way has
+  // taken it over, so that it goes with him.
+  void drop(std::uint64_t& offset, int holder) noexcept;
+
   // After the process of another party has ended in whatever way, for one caller at a time: releases
   // all blocks that it held and takes over its slots, so that its number is free. Blocks in them that
   // others hold stay. Reads 8 bytes for each 16 KiB of the arena that is in use.

@@ -184,6 +184,7 @@ class Commons {
   static void on_end(CellKind kind, End end, Settle settle = nullptr);
 
   // Does that now, or a part of it, if nobody has yet: for who holds the mutex of what the dead one was at.
+  // OsError if there is no room to map the arena.
   void settle(Cell& cell, Ticket dead, Settle how);
 
   // The session's block there, if there is one, becomes that process's.

@@ -213,19 +213,29 @@ MessageQueue::Put MessageQueue::put(std::uint64_t need, std::uint32_t form, base
   return Put::kDone;
 }
 
-// The blocks become the session's: what they belong to is to be shown, and `putter` be 0 then.
-void MessageQueue::hand_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
+// The blocks, of what lies at that position, become another party's. `mover` is to be 0 when that shows.
+void MessageQueue::move_blocks(std::atomic<Ticket>& mover, std::uint64_t& mover_at,
+                               std::uint64_t position, std::span<const Block> blocks, int to) {
   Commons& commons = cell_->commons();
-  queue.putter_at = position;
+  mover_at = position;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  queue.putter.store(commons.ticket(), std::memory_order_relaxed);
+  mover.store(commons.ticket(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   try {
-    for (Block block : blocks) commons.hand_over(block, Commons::kSession);
+    for (Block block : blocks) commons.hand_over(block, to);
   } catch (...) {  // there is no such block
-    queue.putter = 0;
+    mover = 0;
     throw;
   }
+}
+
+void MessageQueue::hand_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
+  move_blocks(queue.putter, queue.putter_at, position, blocks, Commons::kSession);
+}
+
+void MessageQueue::take_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
+  int own = static_cast<int>(cell_->commons().ticket() & kPlaceMask);
+  move_blocks(queue.taker, queue.taker_at, position, blocks, own);
 }
 
 // Under the putters' mutex: all messages go to a ring of that capacity.
@@ -341,21 +351,6 @@ bool MessageQueue::receive(Record& queue, std::uint64_t position, Entry& entry, 
   message.payload.assign(entry.payload(), entry.payload() + entry.length);
   if (entry.blocks > 0) take_over(queue, position, message.blocks);
   return true;
-}
-
-// The other way round: `taker` is to be 0 when the entry is gone.
-void MessageQueue::take_over(Record& queue, std::uint64_t position, std::span<const Block> blocks) {
-  Commons& commons = cell_->commons();
-  queue.taker_at = position;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  queue.taker.store(commons.ticket(), std::memory_order_relaxed);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  try {
-    for (Block block : blocks) commons.take_over(block);
-  } catch (...) {  // there is no such block
-    queue.taker = 0;
-    throw;
-  }
 }
 
 // Waiting

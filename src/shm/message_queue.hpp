@@ -91,6 +91,8 @@ class MessageQueue {
   };
   const Mapped& map(Mapped& cached, const Ring& ring);
   void move_to(Record& queue, std::uint64_t capacity);
+  void move_blocks(std::atomic<Ticket>& mover, std::uint64_t& mover_at, std::uint64_t position,
+                   std::span<const Block> blocks, int to);
   void hand_over(Record& queue, std::uint64_t position, std::span<const Block> blocks);
   void take_over(Record& queue, std::uint64_t position, std::span<const Block> blocks);
   void repair_puts(Record& queue);

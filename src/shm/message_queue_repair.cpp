@@ -127,20 +127,18 @@ void MessageQueue::repair_gets(Record& queue) {
 // The end of the queue: what nobody has received goes with it.
 void MessageQueue::end(Arena& arena, CellHeader& header) {
   auto& queue = header.content<Record>();
-  // If this process is killed in between, what it has taken goes with it.
-  auto take = [&](std::uint64_t offset) {
-    return arena.hand_over_if(offset, Commons::kSession, arena.party());
-  };
   auto release_messages = [&](Ring& ring) {
     Mapped memory = map(arena, ring);
     for (std::uint64_t used = memory.used(ring.head, ring.tail); used > 0;) {
       auto& entry = *reinterpret_cast<Entry*>(memory.at(ring.head));
       std::uint64_t length = std::min(used, memory.left(ring.head));
-      std::vector<std::uint64_t> taken;
+      std::vector<std::uint64_t> taken;  // as Arena::drop does it
       if (entry.mark != kSkip) {
         length = entry.size(length);
         for (Block block : entry.block_span()) {
-          if (!entry.is_lost && take(block.offset)) taken.push_back(block.offset);
+          bool is_ours =
+              !entry.is_lost && arena.hand_over_if(block.offset, Commons::kSession, arena.party());
+          if (is_ours) taken.push_back(block.offset);
         }
       }
       ring.head += length;
@@ -153,11 +151,7 @@ void MessageQueue::end(Arena& arena, CellHeader& header) {
     release_messages(ring);
   } catch (const std::runtime_error&) {
   }
-  std::uint64_t offset = ring.offset;
-  bool is_there = take(offset);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  ring.offset = 0;
-  if (is_there) arena.release(offset);
+  arena.drop(ring.offset, Commons::kSession);
 }
 
 }  // namespace procession::shm

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm/pipe_blocks.hpp"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <stdexcept>
-#include <utility>
 
 #include "os/robust_mutex.hpp"
 
@@ -149,12 +147,7 @@ void PipeBlocks::settle(Arena& arena, CellHeader& header, Ticket dead) {
 void PipeBlocks::end(Arena& arena, CellHeader& header) {
   for (Lane& lane : header.content<Record>().lanes) {
     for (Slot& slot : lane.slots) {
-      std::uint64_t offset = slot.offset;
-      // If this process is killed here, it goes with it.
-      bool is_there = arena.hand_over_if(offset, Commons::kSession, arena.party());
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      slot.offset = 0;
-      if (is_there) arena.release(offset);
+      arena.drop(slot.offset, Commons::kSession);
     }
   }
 }
