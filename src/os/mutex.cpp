@@ -1,11 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "os/mutex.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "os/barrier.hpp"
+
 namespace procession::os {
+
+namespace {
+
+constexpr std::uint32_t kMostPatience = 1 << 20;
+
+#ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
+constexpr bool kFavours = false;
+#else
+constexpr bool kFavours = true;
+#endif
+
+}  // namespace
 
 void Mutex::wait() noexcept {
   while (word_.exchange(kAwaited, std::memory_order_acquire) != kFree) {
     futex_wait(word_, kAwaited, base::Deadline::never());
+  }
+}
+
+// Of who holds word_, and is another one than last time or has been patient.
+void Mutex::look_at_favour() noexcept {
+  if (favourite_.load(std::memory_order_relaxed) != 0) take_favour_away();
+  bool is_patient = last_ == this_thread() && in_row_ >= patience_;
+  last_ = this_thread();
+  in_row_ = 0;
+  if (!kFavours || !is_patient) return;
+  if (candidate_ == 0) candidate_ = this_thread();
+  if (candidate_ != this_thread()) return;
+  if (register_for_barriers() && barrier_everywhere()) {
+    favourite_.store(this_thread(), std::memory_order_release);
+  } else {
+    patience_ = kMostPatience;
+  }
+}
+
+void Mutex::take_favour_away() noexcept {
+  favourite_.store(0);
+  patience_ = std::min(kMostPatience, patience_ * 2);
+  // Where the kernel won't have that any more, a store is seen by itself in much less time.
+  if (!barrier_everywhere()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  for (int looks = 1; inside_.load(std::memory_order_acquire) != 0; ++looks) {
+    pause();
+    if (looks % 1000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
 

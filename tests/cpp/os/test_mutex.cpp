@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -29,6 +30,33 @@ TEST_F(AMutex, IsHeldByOneThreadAtATime) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(count, 200'000);
+}
+
+// Each in turn has it so often that it may become the favourite, while another may want it, too.
+TEST_F(AMutex, ChangesItsFavourite) {
+  Mutex mutex;
+  int count = 0;
+  std::atomic<int> turn = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 20; ++round) {
+        while (turn % 3 != i) {
+          std::lock_guard lock(mutex);
+          ++count;
+          --count;
+          std::this_thread::yield();
+        }
+        for (int k = 0; k < 5000; ++k) {
+          std::lock_guard lock(mutex);
+          ++count;
+        }
+        ++turn;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(count, 300'000);
 }
 
 }  // namespace
