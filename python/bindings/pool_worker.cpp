@@ -60,7 +60,7 @@ class PoolWorker {
   void run() {
     if (!std::exchange(said_ready_, true)) worker_.say_ready();
     PyThreadState* state = nullptr;
-    auto on_sleep = [&](bool begins) {
+    const std::function<void(bool)> on_sleep = [&](bool begins) {
       if (begins) {
         state = PyEval_SaveThread();
       } else {
@@ -68,14 +68,15 @@ class PoolWorker {
       }
     };
     // An idle worker has nothing that an interrupt could end; the parent decides.
-    auto on_interrupt = [] {
+    const std::function<void()> on_interrupt = [] {
       if (PyErr_CheckSignals() != 0) PyErr_Clear();
     };
-    while (std::optional<pool::Call> call = worker_.next(on_sleep, on_interrupt)) {
-      if (call->header.kind == pool::CallKind::kFunction) {
-        learn(*call);
+    pool::Call call;
+    while (worker_.next(call, on_sleep, on_interrupt)) {
+      if (call.header.kind == pool::CallKind::kFunction) {
+        learn(call);
       } else {
-        work(*call);
+        work(call);
       }
     }
     has_ended_ = true;

@@ -40,12 +40,8 @@ void Outgoing::function(AnyFunction address) {
   write(record.data(), record.size());
 }
 
-void Incoming::State::show(base::BytesView payload, std::span<const base::BytesView> contents) {
-  next_piece = 0;
-  pieces.clear();
-  rest = payload;
-  if (contents.empty()) return;
-  api::cut(payload, contents, pieces);
+void Incoming::State::cut(std::span<const base::BytesView> contents) {
+  api::cut(rest, contents, pieces);
   rest = pieces[next_piece++];
 }
 

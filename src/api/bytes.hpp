@@ -39,7 +39,14 @@ struct Incoming::State {
   State() = default;
 
   // Has it read these, in pieces as api::cut makes them; valid as long as they are.
-  void show(base::BytesView payload, std::span<const base::BytesView> contents);
+  void show(base::BytesView payload, std::span<const base::BytesView> contents) {
+    next_piece = 0;
+    pieces.clear();
+    rest = payload;
+    if (!contents.empty()) cut(contents);
+  }
+
+  void cut(std::span<const base::BytesView> contents);
 
   // The next `size` bytes, which were written in one piece.
   base::BytesView take(std::uint64_t size);

@@ -32,19 +32,12 @@ class FutureState::Lock {
 
 // --- where they lie
 
-// Each thread takes one state after the other from a chunk of its own. A state that lasts keeps its whole
-// chunk, which is a page. Those that have gone stay for the next ones, 16 MiB of them at most and until
-// there is no pool: to have a page made anew costs as much as three tasks.
+// Those that have gone stay for the next ones, 16 MiB of them at most and until there is no pool: to have
+// a page made anew costs as much as three tasks.
 struct FutureState::Chunk {
-  static constexpr std::uint32_t kStates =
-#ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
-      1;
-#else
-      63;
-#endif
-  std::atomic<std::uint32_t> left{kStates};  // those that haven't gone, or haven't come
-  Chunk* next = nullptr;                     // once it is a spare
-  alignas(FutureState) std::byte memory[kStates][sizeof(FutureState)];
+  std::atomic<std::uint32_t> left{kInChunk};  // those that haven't gone, or haven't come
+  Chunk* next = nullptr;                      // once it is a spare
+  alignas(FutureState) std::byte memory[kInChunk][sizeof(FutureState)];
 
   static Chunk* make() {
     {
@@ -82,52 +75,30 @@ struct FutureState::Chunk {
   inline static constinit std::mutex mutex;
 
  private:
-  static constexpr std::size_t kMostKept = kStates == 1 ? 0 : 4096;
+  static constexpr std::size_t kMostKept = kInChunk == 1 ? 0 : 4096;
   inline static constinit Chunk* spares = nullptr;
   inline static constinit std::size_t kept = 0;
 };
 
-// Of a thread, and there until its very end: destructors of what else belongs to it may submit, too.
-struct FutureState::Maker {
-  FutureState* make(api::PoolCore& owner) {
-    if (used == Chunk::kStates) begin_chunk();
-    std::uint32_t ahead = used + 1 + kAhead;
-    if (ahead == Chunk::kStates && !next) next = Chunk::make();
-    os::prefetch_to_write(ahead < Chunk::kStates ? chunk->memory[ahead]
-                                                 : next->memory[ahead - Chunk::kStates]);
-    auto place = static_cast<std::uint8_t>(used++);
-    return new (chunk->memory[place]) FutureState(owner, place);
-  }
-
-  void begin_chunk() {
-    // Once that has been, what a thread still makes keeps its last chunk for good.
-    struct GiveUp {
-      void operator()(Maker* maker) const noexcept { maker->give_up(); }
-    };
-    thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
-    static_cast<void>(at_end.get());
-    chunk = next ? std::exchange(next, nullptr) : Chunk::make();
-    used = 0;
-  }
-
-  void give_up() noexcept {
-    if (used < Chunk::kStates) chunk->let_go(Chunk::kStates - used);
-    if (next) next->let_go(Chunk::kStates);
-    *this = {};
-  }
-
-  // Where there are many, the next ones aren't in the cache.
-  static constexpr std::uint32_t kAhead = std::min(16U, Chunk::kStates - 1);
-
-  Chunk* chunk = nullptr;
-  Chunk* next = nullptr;  // once kAhead leads to it
-  std::uint32_t used = Chunk::kStates;
-
-  static thread_local constinit Maker of_this_thread;
-};
 thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
 
-FutureState* FutureState::make(api::PoolCore& owner) { return Maker::of_this_thread.make(owner); }
+void FutureState::Maker::begin_chunk() {
+  // Once that has been, what a thread still makes keeps its last chunk for good.
+  struct GiveUp {
+    void operator()(Maker* maker) const noexcept { maker->give_up(); }
+  };
+  thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
+  static_cast<void>(at_end.get());
+  chunk = Chunk::make();
+  states = chunk->memory[0];
+  used = 0;
+  for (std::uint32_t i = 0; i < kAhead; ++i) os::prefetch_to_write(states + i * kSize);
+}
+
+void FutureState::Maker::give_up() noexcept {
+  if (used < kInChunk) chunk->let_go(kInChunk - used);
+  *this = {};
+}
 
 void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
 std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }
@@ -138,9 +109,6 @@ void FutureState::destroy() noexcept {
   this->~FutureState();
   chunk->let_go(1);
 }
-
-FutureState::FutureState(api::PoolCore& owner, std::uint8_t place) noexcept
-    : at(place), born(api::PoolCore::forks()), core(&owner) {}
 
 FutureState::~FutureState() {
   if (!more || !more->core) return;
@@ -198,19 +166,6 @@ Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   return end(kEnded);
 }
 
-bool FutureState::try_settle(base::BytesView bytes) noexcept {
-  std::uint32_t seen = word.load(std::memory_order_relaxed);
-  if ((seen & (kLocked | kHooked)) != 0 || bytes.size() > kSmall) return false;
-  small_size = static_cast<std::uint8_t>(bytes.size());
-  if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
-  while (
-      !word.compare_exchange_weak(seen, (seen | kEnded) - kReference, std::memory_order_acq_rel)) {
-    if ((seen & (kLocked | kHooked)) != 0) return false;
-  }
-  if (seen / kReference == 1) destroy();
-  return true;
-}
-
 bool FutureState::try_add(Hook& hook) {
   std::shared_ptr<api::PoolCore> told;
   {
@@ -218,7 +173,7 @@ bool FutureState::try_add(Hook& hook) {
     if (done()) return false;
     hook.next = std::exchange(hooks, &hook);
     word.fetch_or(kHooked, std::memory_order_relaxed);
-    if (!hook.at_once && ++later == 1) told = core->shared_from_this();
+    if (!hook.at_once && !std::exchange(is_wanted, true)) told = core->shared_from_this();
   }
   if (told) told->want(1);
   return true;

@@ -8,24 +8,28 @@
 // read what had been settled, and nothing else: another thread may have held the lock at the fork.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <vector>
 
 #include "api/pool_core.hpp"
 #include "base/bytes.hpp"
+#include "os/cpu.hpp"
 #include "pool/pool.hpp"
 #include "procession/detail/any_future.hpp"
 
 namespace procession::detail {
 
 struct alignas(64) FutureState {  // a cache line
-  // One whose first two references are a handle's and the ledger's.
-  static FutureState* make(api::PoolCore& owner);
+  // One whose first two references are a handle's and the pool's.
+  static FutureState* make(api::PoolCore& owner) { return Maker::of_this_thread.make(owner); }
   // Gives memory back that is kept for the next ones.
   static void let_spares_go() noexcept;
   // Of that memory; a fork is to have it.
@@ -53,12 +57,25 @@ struct alignas(64) FutureState {  // a cache line
   // Its pool as long as it is pending; then null.
   std::shared_ptr<api::PoolCore> pool();
 
-  // Keeps the outcome and lets go of the ledger's reference. The hooks that wait for it are the
+  // Keeps the outcome and lets go of the pool's reference. The hooks that wait for it are the
   // caller's to run.
   Hook* settle(pool::Outcome&& outcome, base::BytesView payload);
   Hook* settle_cancelled() { return end(kCancelled); }
   // The same of a small result that nobody is to be told of; else false.
-  bool try_settle(base::BytesView payload) noexcept;
+  bool try_settle(base::BytesView payload) noexcept {
+    std::uint32_t seen = word.load(std::memory_order_relaxed);
+    if ((seen & (kLocked | kHooked)) != 0 || payload.size() > kSmall) return false;
+    if (!payload.empty()) {
+      small_size = static_cast<std::uint8_t>(payload.size());
+      std::memcpy(small, payload.data(), payload.size());
+    }
+    while (!word.compare_exchange_weak(seen, (seen | kEnded) - kReference,
+                                       std::memory_order_acq_rel)) {
+      if ((seen & (kLocked | kHooked)) != 0) return false;
+    }
+    if (seen / kReference == 1) destroy();
+    return true;
+  }
 
   // False if it is done.
   bool try_add(Hook& hook);
@@ -92,9 +109,9 @@ struct alignas(64) FutureState {  // a cache line
   pool::OutcomeKind kind = pool::OutcomeKind::kResult;
   std::uint8_t small_size = 0;
   bool spilled = false;      // the payload is in the first block
-  const std::uint8_t at;     // of its chunk's
+  bool is_wanted = false;    // by a hook for the manager thread
   const std::uint32_t born;  // forks of this process until then
-  std::uint32_t later = 0;   // hooks for the manager thread
+  const std::uint8_t at;     // of its chunk's
   pool::TaskId task = pool::kNoTask;
   api::PoolCore* const core;  // there until the ledger has let go: a pool ends after its tasks
   Hook* hooks = nullptr;
@@ -103,10 +120,41 @@ struct alignas(64) FutureState {  // a cache line
 
  private:
   class Lock;
-  struct Chunk;
-  struct Maker;
 
-  FutureState(api::PoolCore& owner, std::uint8_t place) noexcept;
+  // Where they lie. Each thread takes one state after the other from a chunk of its own. A state that lasts
+  // keeps its whole chunk, which is a page.
+  struct Chunk;
+  static constexpr std::uint32_t kInChunk =
+#ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
+      1;
+#else
+      63;
+#endif
+
+  // Of a thread, and there until its very end: destructors of what else belongs to it may submit, too.
+  struct Maker {
+    FutureState* make(api::PoolCore& owner) {
+      if (used == kInChunk) begin_chunk();
+      // Where there are many, the next ones aren't in the cache.
+      if (used < kInChunk - kAhead) os::prefetch_to_write(states + (used + kAhead) * kSize);
+      std::uint32_t place = used++;
+      return new (states + place * kSize) FutureState(owner, static_cast<std::uint8_t>(place));
+    }
+    void begin_chunk();
+    void give_up() noexcept;
+
+    static constexpr std::size_t kSize = 64;
+    static constexpr std::uint32_t kAhead = std::min(16U, kInChunk - 1);
+
+    Chunk* chunk = nullptr;
+    std::byte* states = nullptr;  // its
+    std::uint32_t used = kInChunk;
+
+    static thread_local constinit Maker of_this_thread;
+  };
+
+  FutureState(api::PoolCore& owner, std::uint8_t place) noexcept
+      : born(api::PoolCore::forks()), at(place), core(&owner) {}
   ~FutureState();
   void destroy() noexcept;
   Hook* end(std::uint32_t how) noexcept;

@@ -12,6 +12,7 @@
 #include "api/family.hpp"
 #include "api/future_state.hpp"
 #include "base/error.hpp"
+#include "os/cpu.hpp"
 #include "os/module.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
@@ -78,8 +79,13 @@ std::exception_ptr make_exception(pool::OutcomeKind kind, const Ending& ending) 
 namespace {
 
 pool::Options with_settle(pool::Options options) {
-  options.settle = [](void* future, base::BytesView payload) noexcept {
-    return static_cast<FutureState*>(future)->try_settle(payload);
+  options.settle = [](std::span<void* const> futures, base::BytesView payload) noexcept {
+    constexpr std::size_t kAhead = 8;
+    for (std::size_t i = 0; i < futures.size(); ++i) {
+      if (i + kAhead < futures.size()) os::prefetch_to_write(futures[i + kAhead]);
+      if (!static_cast<FutureState*>(futures[i])->try_settle(payload)) return i;
+    }
+    return futures.size();
   };
   return options;
 }
@@ -114,13 +120,17 @@ struct PoolCore::LastFunction {
   TaskName name;
   pool::FunctionId id = 0;
 
+  bool is(std::uint64_t of_serial, const TaskName& of_name) const noexcept {
+    return serial == of_serial && name == of_name;
+  }
+
   static thread_local constinit LastFunction of_this_thread;
 };
 thread_local constinit PoolCore::LastFunction PoolCore::LastFunction::of_this_thread;
 
 inline pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
   const LastFunction& last = LastFunction::of_this_thread;
-  return last.serial == serial_ && last.name == target.name ? last.id : look_up(target);
+  return last.is(serial_, target.name) ? last.id : look_up(target);
 }
 
 pool::FunctionId PoolCore::look_up(const detail::TaskTarget& target) {
@@ -182,12 +192,16 @@ inline pool::FunctionId PoolCore::admit(const detail::TaskTarget& target) {
 // What the pool says of it: kNoTask if it was refused.
 inline void PoolCore::see_to(FutureState& state, pool::TaskId task) {
   if (task == pool::kNoTask) {
-    state.unref();  // the ledger's
+    state.unref();  // the pool's
     throw std::runtime_error(kClosed);
   }
   state.task = task;
+  look_after(state);
+}
+
+void PoolCore::look_after(FutureState& state) {
   if (may_grow_.load(std::memory_order_relaxed)) grow(state);
-  if (!pool_.has_outcomes()) return;
+  if (!pool_.has_unsettled()) return;
   try {
     look();        // while they, and their futures, are in the cache
   } catch (...) {  // of others, which are no reason to lose this one
@@ -196,15 +210,29 @@ inline void PoolCore::see_to(FutureState& state, pool::TaskId task) {
 
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
                                    const pool::TaskOptions* options) {
-  pool::FunctionId id = admit(target);
+  const LastFunction& last = LastFunction::of_this_thread;
+  bool is_usual = !options && setup_.max_pending == 0 && last.is(serial_, target.name) && is_here();
+  if (!is_usual) return submit_any(target, payload, options, nullptr);
   FutureState* state = FutureState::make(*this);
+  state->task = pool_.submit_to_run(last.id, 0, payload, state);
+  if (state->task == pool::kNoTask) return submit_any(target, payload, options, state);
+  detail::AnyFuture future(state);
+  if (may_grow_.load(std::memory_order_relaxed) || pool_.has_unsettled()) look_after(*state);
+  return future;
+}
+
+// `state`: its future's, or null.
+detail::AnyFuture PoolCore::submit_any(const detail::TaskTarget& target, base::BytesView payload,
+                                       const pool::TaskOptions* options, FutureState* state) {
   detail::AnyFuture future(state);
   pool::TaskId task = pool::kNoTask;
   try {
+    pool::FunctionId id = admit(target);
+    if (!state) future = detail::AnyFuture(state = FutureState::make(*this));
     task = options ? pool_.submit(id, 0, payload, state, {}, *options)
                    : pool_.submit(id, 0, payload, state);
   } catch (...) {
-    state->unref();  // the ledger's
+    if (state) state->unref();  // the pool's
     throw;
   }
   see_to(*state, task);

@@ -113,6 +113,9 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
     std::size_t operator()(const detail::TaskName& name) const noexcept;
   };
 
+  detail::AnyFuture submit_any(const detail::TaskTarget& target, base::BytesView payload,
+                               const pool::TaskOptions* options, detail::FutureState* state);
+  void look_after(detail::FutureState& state);
   pool::FunctionId admit(const detail::TaskTarget& target);
   void see_to(detail::FutureState& state, pool::TaskId task);
   struct LastFunction;

@@ -21,10 +21,7 @@ namespace procession::api {
 
 namespace {
 
-// To look at the clock twice costs as much as a short call: after such a one, so many are taken to be
-// no longer.
-constexpr std::int64_t kShortNs = 500;
-constexpr int kUnmeasured = 15;
+constexpr int kUnmeasured = 31;  // calls after a short one
 
 class PoolWorker final : public BlockSource {
  public:
@@ -50,11 +47,12 @@ class PoolWorker final : public BlockSource {
     worker_.say_ready();
     const std::function<void(bool)> on_sleep = [](bool) {};
     const std::function<void()> on_interrupt = [] {};
-    while (std::optional<pool::Call> call = worker_.next(on_sleep, on_interrupt)) {
-      if (call->header.kind == pool::CallKind::kFunction) {
-        learn(*call);
+    pool::Call call;
+    while (worker_.next(call, on_sleep, on_interrupt)) {
+      if (call.header.kind == pool::CallKind::kFunction) {
+        learn(call);
       } else {
-        work(*call);
+        work(call);
       }
     }
   }
@@ -83,37 +81,33 @@ class PoolWorker final : public BlockSource {
     functions_[call.header.function].bytes.assign(call.payload.begin(), call.payload.end());
   }
 
-  // A function is loaded when it is first called: what that throws belongs to a call.
-  detail::TaskFunction& function(pool::FunctionId id) {
-    Function& known = functions_.at(id);
-    if (!known.loaded) {
-      auto state = std::make_unique<detail::Incoming::State>();
-      state->show(known.bytes, {});
-      detail::Incoming in(std::move(state));
-      auto load = reinterpret_cast<detail::TaskFunction::Loader>(in.function());
-      known.loaded = load(in);
-      known.bytes = {};
-    }
-    return *known.loaded;
+  static void load(Function& function) {
+    auto state = std::make_unique<detail::Incoming::State>();
+    state->show(function.bytes, {});
+    detail::Incoming in(std::move(state));
+    auto load = reinterpret_cast<detail::TaskFunction::Loader>(in.function());
+    function.loaded = load(in);
+    function.bytes = {};
   }
 
-  void call_function(const pool::Call& call) {
+  // A function is loaded when it is first called: what that throws belongs to a call.
+  void call_function(Function& function, const pool::Call& call) {
     contents_.clear();
     for (shm::Block block : call.blocks) contents_.emplace_back(worker_.arena().bytes(block));
-    detail::TaskFunction& target = function(call.header.function);
+    if (!function.loaded) load(function);
     in_.state().show(call.payload, contents_);
-    target.run(in_, out_);
+    function.loaded->run(in_, out_);
   }
 
   void work(const pool::Call& call) {
     pool::TaskId task = call.header.task;
     pool::CallTimes times;
-    int& unmeasured = functions_.at(call.header.function).unmeasured;
-    bool measures = unmeasured == 0 || worker_.wants_times();
+    Function& function = functions_.at(call.header.function);
+    bool measures = function.unmeasured == 0 || worker_.wants_times();
     if (measures) times.began = pool::now_ns();
     std::exception_ptr thrown;
     try {
-      call_function(call);
+      call_function(function, call);
     } catch (const abi::__forced_unwind&) {  // pthread_exit
       throw;
     } catch (const base::OsError& error) {
@@ -124,13 +118,17 @@ class PoolWorker final : public BlockSource {
     }
     if (measures) {
       times.nanoseconds = std::max<std::int64_t>(pool::now_ns() - times.began, 1);
-      if (times.nanoseconds < kShortNs) unmeasured = kUnmeasured;
+      if (times.nanoseconds < pool::kShortNs) function.unmeasured = kUnmeasured;
     } else {
-      --unmeasured;
+      --function.unmeasured;
     }
     if (thrown) {
       writer_.clear();
       fail(task, times, thrown);
+      return;
+    }
+    if (writer_.is_empty()) {
+      worker_.reply(task, times, 0, {});
       return;
     }
     const base::Bytes& payload = writer_.payload();

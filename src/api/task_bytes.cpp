@@ -20,21 +20,17 @@ void TaskWriter::append(base::BytesView piece) {
   positions_.push_back(bytes_.size());
 }
 
-const base::Bytes& TaskWriter::payload() {
+void TaskWriter::append_positions() {
   auto table = std::as_bytes(std::span(positions_));
   bytes_.insert(bytes_.end(), table.begin(), table.end());
   positions_.clear();
-  return bytes_;
 }
 
 std::vector<shm::Block> TaskWriter::take_blocks() noexcept { return std::exchange(blocks_, {}); }
 
-void TaskWriter::clear() noexcept {
+void TaskWriter::drop_blocks() noexcept {
   for (shm::Block block : blocks_) source_->drop(block);
   blocks_.clear();
-  positions_.clear();
-  if (bytes_.capacity() > pool::kLargestInline) bytes_ = {};
-  bytes_.clear();
 }
 
 void cut(base::BytesView payload, std::span<const base::BytesView> blocks,

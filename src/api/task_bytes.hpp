@@ -39,17 +39,29 @@ class TaskWriter {
   void append(base::BytesView piece);
 
   // The payload, complete; the blocks are to be taken, too.
-  const base::Bytes& payload();
+  const base::Bytes& payload() {
+    if (!positions_.empty()) append_positions();
+    return bytes_;
+  }
   std::vector<shm::Block> take_blocks() noexcept;
+  bool is_empty() const noexcept { return bytes_.empty() && blocks_.empty(); }
   // Whether it is one small payload.
   bool is_small() const noexcept {
     return blocks_.empty() && bytes_.size() <= pool::kLargestInline;
   }
 
   // Lets go of everything, but keeps a buffer of ordinary size for the next time.
-  void clear() noexcept;
+  void clear() noexcept {
+    if (!blocks_.empty()) drop_blocks();
+    positions_.clear();
+    if (bytes_.capacity() > pool::kLargestInline) bytes_ = {};
+    bytes_.clear();
+  }
 
  private:
+  void append_positions();
+  void drop_blocks() noexcept;
+
   BlockSource* source_ = nullptr;
   base::Bytes bytes_;
   std::vector<std::uint64_t> positions_;

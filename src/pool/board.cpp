@@ -87,6 +87,9 @@ void Board::reset(std::uint32_t index) noexcept {
   board.fence_first.store(1, std::memory_order_relaxed);
   board.left_cpu.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
+  board.ended.store(0, std::memory_order_relaxed);
+  board.sample.store(0, std::memory_order_relaxed);
+  board.ended_seen.store(0, std::memory_order_relaxed);
   for (auto* word : {&board.revocation.asked, &board.revocation.decided, &board.revocation.from,
                      &board.revocation.up_to, &board.revocation.heard}) {
     word->store(0, std::memory_order_relaxed);

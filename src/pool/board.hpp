@@ -42,8 +42,25 @@ struct Revocation {
   std::atomic<std::uint64_t> heard{0};  // the last that the worker knows of
 };
 
+// That a call of a function took so many ns, in one word.
+struct Sample {
+  FunctionId function = 0;
+  std::uint32_t ns = 0;  // 0: nothing has been measured
+
+  std::uint64_t word() const noexcept { return std::uint64_t{function} << 32 | ns; }
+  static Sample of(std::uint64_t word) noexcept {
+    return {static_cast<FunctionId>(word >> 32), static_cast<std::uint32_t>(word)};
+  }
+};
+
 // What a worker and the parent tell each other beside the rings.
 struct WorkerBoard {
+  bool has_results() const noexcept {
+    return results.tail.load(std::memory_order_acquire) !=
+               results.head.load(std::memory_order_acquire) ||
+           ended.load(std::memory_order_acquire) != ended_seen.load(std::memory_order_relaxed);
+  }
+
   shm::RingControl calls;
   shm::RingControl results;
   // 1: the worker sleeps on it, for a call or for room for a result.
@@ -54,6 +71,10 @@ struct WorkerBoard {
   // The CPU on which the worker went to sleep or gave way, until it goes on; else -1.
   std::atomic<int> left_cpu{-1};
   alignas(64) std::atomic<std::uint64_t> claimed{0};  // calls begun, or skipped, so far
+  // Calls up to here that have no record among the results have ended, and gave nothing.
+  std::atomic<std::uint64_t> ended{0};
+  std::atomic<std::uint64_t> sample{0};                  // of how long these take: see Sample
+  alignas(64) std::atomic<std::uint64_t> ended_seen{0};  // of these, by the parent
   alignas(64) Revocation revocation;
   alignas(64) std::atomic<std::uint64_t> ring_after{~0ULL};  // calls done after which to ring
   std::atomic<std::uint32_t> wants_room{0};                  // the worker waits for room

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "os/barrier.hpp"
@@ -76,6 +77,7 @@ void Pool::pump_locked() {
   count_busy();
   choose_fences();
   has_outcomes_.store(!outcomes_.empty(), std::memory_order_release);
+  has_unsettled_.store(outcomes_.has_unsettled(), std::memory_order_release);
   has_losses_.store(!outcomes_.losses.empty() || !outcomes_.messages.empty(),
                     std::memory_order_release);
 }
@@ -129,12 +131,12 @@ bool Pool::give_at_once(TaskId id) {
   if (!place || !assign(*place, id)) return false;
   if (place->assigned.size() == 1) busy_.fetch_add(1, std::memory_order_relaxed);
   if (place->assigned.size() == 2) dispatch();  // others are to ring when they have run dry
-  if (place->assigned.size() >= 2) grant(*place, tasks_[slot_of(id)].function);
   return true;
 }
 
-// Nobody idles who could have them, and none of the busy ones has much less to do after them.
-void Pool::grant(Place& place, FunctionId function) noexcept {
+// Where nobody idles who could have its calls, and none of the busy ones has much less to do after them.
+void Pool::begin_run(Place& place, FunctionId function, std::uint16_t form,
+                     std::size_t payload) noexcept {
   std::uint64_t average = functions_[function].average;
   if (average == 0 || recorder_ || options_.tasks_per_worker > 0 || options_.timeout != kForever ||
       place.state != State::kThere || place.timed || place.revoked || !nothing_ready()) {
@@ -145,14 +147,74 @@ void Pool::grant(Place& place, FunctionId function) noexcept {
   }
   std::uint64_t most = present_ > 1 ? kGrantNs : kAheadNs;
   if (place.expected >= kAheadNs) return;
-  quick_.left = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+  quick_.most = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       {std::min(most, kAheadNs - place.expected) / average,
-       kMostAhead - std::min(kMostAhead, place.assigned.size()), kMostUnpumped}));
-  quick_.function = function;
+       kMostAhead - std::min(kMostAhead, place.assigned.size()), kLongestRun}));
+  if (quick_.most == 0) return;
+  Run* run = nullptr;
+  try {
+    run = &place.assigned.begin_run(payload);
+  } catch (const std::bad_alloc&) {  // it goes without
+    return;
+  }
+  run->first_index = place.sent;
+  run->first_number = submits_;
+  run->expected = average;
+  run->function = function;
+  run->form = form;
   quick_.place = &place;
-  quick_.index = index_of(place);
-  quick_.worker = &board_.worker(quick_.index);
-  quick_.expected = average;
+  quick_.worker = &board_.worker(index_of(place));
+  quick_.run = run;
+}
+
+// From now on its calls count.
+void Pool::end_run() noexcept {
+  std::uint32_t calls = std::exchange(quick_.run, nullptr)->count;
+  Place& place = *quick_.place;
+  place.expected += calls * place.assigned.end_run();
+  place.sent += calls;
+  submits_ += calls;
+  unfinished_ += calls;
+}
+
+const Run* Pool::run_of(TaskId task) const noexcept {
+  for (std::uint32_t i = 0; i < present_; ++i) {
+    if (const Run* run = places_[i].assigned.run_of(task)) return run;
+  }
+  return nullptr;
+}
+
+// Of the call of a run.
+Pool::Place& Pool::place_with(TaskId task) noexcept {
+  return *std::find_if(places_.begin(), places_.end(),
+                       [task](const Place& place) { return place.assigned.run_of(task); });
+}
+
+// Puts the calls of its runs into the ledger, all or none.
+void Pool::unfold(Place& place) {
+  if (!place.assigned.has_runs()) return;
+  std::vector<std::uint32_t> made;
+  made.reserve(place.assigned.size());
+  auto make = [&](const Run& run, std::uint32_t call, base::BytesView payload) {
+    std::uint32_t slot = tasks_.add_of_run(run.first_number + call);
+    made.push_back(slot);
+    Task& task = tasks_[slot];
+    task.assigned = true;
+    task.future = run.futures[call];
+    task.function = run.function;
+    task.form = run.form;
+    task.place = index_of(place);
+    task.index = run.first_index + call;
+    task.expected = run.expected;
+    task.payload.assign(payload.begin(), payload.end());
+    return slot;
+  };
+  try {
+    place.assigned.unfold(make);
+  } catch (...) {
+    for (std::uint32_t slot : made) tasks_.remove(slot);
+    throw;
+  }
 }
 
 void Pool::dispatch() {
@@ -203,7 +265,7 @@ bool Pool::assign(Place& place, TaskId id) {
   place.expected += task.expected;
   task.place = index_of(place);
   task.index = place.sent;
-  place.assigned.emplace_back(slot, place.sent++);
+  place.assigned.add(slot, place.sent++);
   place.used = ++uses_;
   if (task.timeout != kForever) {
     place.timed = true;
@@ -224,9 +286,11 @@ bool Pool::assign(Place& place, TaskId id) {
 // While there is more to do, a worker rings when it has done three quarters of what it was given; if
 // another has work that it could be given, when it has run dry.
 void Pool::tell_when_to_ring() noexcept {
-  // Not counted from `sent`: of that, some may have been taken back, which it comes to later.
+  // Of what was sent, some may have been taken back, which it comes to later.
   auto up_to = [](const Place& place, std::size_t count) {
-    return count == 0 ? place.sent : place.assigned[count - 1].index + 1;
+    if (count == 0) return place.sent;
+    return place.revoked ? place.assigned.front_index() + count
+                         : place.sent - (place.assigned.size() - count);
   };
   auto waits = [](const Place& place) { return place.assigned.size() >= 2; };
   auto queues = std::count_if(places_.begin(), places_.end(), waits);
@@ -301,23 +365,24 @@ void Pool::revoke(Place& place) {
   revocation.up_to.store(place.sent, std::memory_order_release);
   revocation.decided.store(asked, std::memory_order_release);
   place.revoked = true;
+  unfold(place);
   std::size_t keep = 0;
-  while (keep < place.assigned.size() && place.assigned[keep].index < begun) ++keep;
+  while (keep < place.assigned.size() && place.assigned.index_of(keep) < begun) ++keep;
   requeue(place, keep);
 }
 
 // Puts all but the first `keep` calls of a place back at the front of the queue.
 void Pool::requeue(Place& place, std::size_t keep) {
+  unfold(place);
   while (place.assigned.size() > keep) {
-    Given given = place.assigned.back();
-    place.assigned.pop_back();
-    Task& task = tasks_[given.slot];
+    std::uint32_t slot = place.assigned.pop_back();
+    Task& task = tasks_[slot];
     task.assigned = false;
     if (place.timed) place.act_at = kNever;
     place.timed = false;
     place.expected -= task.expected;
-    queue_of(task).push_front(id_of(given.slot));
-    if (recorder_) recorder_->requeued(given.slot);
+    queue_of(task).push_front(id_of(slot));
+    if (recorder_) recorder_->requeued(slot);
   }
 }
 }  // namespace procession::pool

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// pool/ledger: every task of a pool from its submit to its outcome.
+// pool/ledger: every task of a pool from its submit to its outcome, but for those of a run
+// (pool/assigned), which may join it on the way.
 //
 // Tasks stay where they are; the memory of one that has ended is the next one's. Not thread-safe.
 #pragma once
@@ -9,9 +10,11 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "pool/assigned.hpp"
 #include "pool/board.hpp"
 #include "pool/task_options.hpp"
 #include "shm/arena.hpp"
@@ -29,7 +32,8 @@ struct alignas(64) Task {
   std::uint64_t number = 0;  // in the order of submits
   FunctionId function = 0;
   std::uint16_t form = 0;
-  std::uint16_t deaths = 0;
+  std::uint8_t deaths = 0;
+  bool of_run = false;      // it was submitted as the call of one, and keeps its id
   std::uint32_t place = 0;  // if assigned,
   std::uint32_t retries = 0;
   std::uint64_t index = 0;     // of its call, among all that its worker was sent,
@@ -53,18 +57,27 @@ class Ledger {
   // Slots above this have never been used.
   std::uint32_t size() const noexcept { return size_; }
 
-  static TaskId id_of(const Task& task, std::uint32_t slot) noexcept {
-    return TaskId{task.generation} << 32 | slot;
+  TaskId id_of(std::uint32_t slot) noexcept {
+    const Task& task = (*this)[slot];
+    return task.of_run ? kOfRun | task.number : TaskId{task.generation} << 32 | slot;
   }
-  TaskId id_of(std::uint32_t slot) noexcept { return id_of((*this)[slot], slot); }
-  static std::uint32_t slot_of(TaskId task) noexcept { return static_cast<std::uint32_t>(task); }
 
-  // Null if it has ended.
+  // kNoSlot if it has ended, or isn't here.
+  static constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
+  std::uint32_t slot_of(TaskId task) noexcept {
+    if ((task & kOfRun) != 0) {
+      auto found = of_runs_.find(task);
+      return found == of_runs_.end() ? kNoSlot : found->second;
+    }
+    auto slot = static_cast<std::uint32_t>(task);
+    if (slot >= size_) return kNoSlot;
+    const Task& found = (*this)[slot];
+    return found.live && !found.of_run && found.generation == task >> 32 ? slot : kNoSlot;
+  }
+  // Null likewise.
   Task* find(TaskId task) noexcept {
     std::uint32_t slot = slot_of(task);
-    if (slot >= size_) return nullptr;
-    Task& found = (*this)[slot];
-    return found.live && found.generation == task >> 32 ? &found : nullptr;
+    return slot == kNoSlot ? nullptr : &(*this)[slot];
   }
 
   // A slot for another one, which is live. What goes with `has_more` is as by default.
@@ -81,10 +94,27 @@ class Ledger {
     return slot;
   }
 
+  // The same for a call of a run.
+  std::uint32_t add_of_run(std::uint64_t number) {
+    std::uint32_t slot = add();
+    try {
+      of_runs_.emplace(kOfRun | number, slot);
+    } catch (...) {
+      remove(slot);
+      throw;
+    }
+    Task& task = (*this)[slot];
+    task.number = number;
+    task.of_run = task.has_more = true;
+    return slot;
+  }
+
   // Its blocks are the caller's to see to.
   void remove(std::uint32_t slot) noexcept {
     Task& task = (*this)[slot];
     if (task.has_more) {
+      if (task.of_run) of_runs_.erase(kOfRun | task.number);
+      task.of_run = false;
       task.on_death = on_death_;
       task.retries = retries_;
       task.deaths = 0;
@@ -96,12 +126,13 @@ class Ledger {
       task.has_more = false;
     }
     task.live = false;
-    ++task.generation;
+    task.generation = (task.generation + 1) & kGenerations;
     free_.push_back(slot);
   }
 
  private:
   static constexpr std::uint32_t kChunk = 256;
+  static constexpr std::uint32_t kGenerations = 0x7fffffff;  // kOfRun is no part of them
   // Bytes of a payload's memory that stay for the next task in its slot.
   static constexpr std::size_t kLargestKept = 256;
 
@@ -118,6 +149,7 @@ class Ledger {
   std::vector<std::unique_ptr<Task[]>> chunks_;
   std::uint32_t size_ = 0;
   std::vector<std::uint32_t> free_;
+  std::unordered_map<TaskId, std::uint32_t> of_runs_;  // their slots
 };
 
 }  // namespace procession::pool

@@ -8,18 +8,21 @@
 
 namespace procession::pool {
 
-namespace {
-
-constexpr std::size_t kLargestQuick = 256;  // bytes of a payload
-
-}  // namespace
-
 void Outcomes::clear() noexcept {
   messages.clear();
   ended.clear();
   losses.clear();
   bytes.clear();
   settled = 0;
+}
+
+void Outcomes::make_room(std::size_t count, std::size_t size) {
+  auto grow = [](auto& vector, std::size_t by) {
+    std::size_t needed = vector.size() + by;
+    if (needed > vector.capacity()) vector.reserve(std::max(needed, 2 * vector.capacity()));
+  };
+  grow(ended, count);
+  grow(bytes, count * size);
 }
 
 Pool::Pool(const Options& options)
@@ -65,55 +68,6 @@ void Pool::release(shm::Block block) {
   }
 }
 
-// kNoTask if there's no room in the ring.
-inline TaskId Pool::submit_quickly(std::uint16_t form, base::BytesView payload, void* future) {
-  Place& place = *quick_.place;
-  std::uint32_t slot = tasks_.add();
-  Task& task = tasks_[slot];
-  TaskId id = Ledger::id_of(task, slot);
-  try {
-    if (!payload.empty()) {
-      task.has_more = true;
-      task.payload.assign(payload.begin(), payload.end());
-    }
-    place.assigned.emplace_back(slot, place.sent);
-  } catch (...) {
-    tasks_.remove(slot);
-    throw;
-  }
-  if (!write_plain_call(place.calls, id, quick_.function, form, payload)) {
-    place.assigned.pop_back();
-    tasks_.remove(slot);
-    quick_.left = 0;
-    return kNoTask;
-  }
-  --quick_.left;
-  task.assigned = true;
-  task.future = future;
-  task.number = submits_++;
-  task.function = quick_.function;
-  task.form = form;
-  task.place = quick_.index;
-  task.index = place.sent++;
-  task.expected = quick_.expected;
-  place.expected += quick_.expected;
-  ++unfinished_;
-  wake(*quick_.worker);
-  return id;
-}
-
-TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
-                    void* future) {
-  if (payload.size() <= kLargestQuick) {
-    std::lock_guard lock(mutex_);
-    if (quick_.left > 0 && quick_.function == function) {
-      TaskId task = submit_quickly(form, payload, future);
-      if (task != kNoTask) return task;
-    }
-  }
-  return submit(function, form, payload, future, {}, {});
-}
-
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                     std::vector<shm::Block> blocks, const TaskOptions& options) {
   bool spilled = payload.size() > kLargestInline;
@@ -150,13 +104,16 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     outcomes_.bytes.insert(outcomes_.bytes.end(), broken_by_bytes_.begin(), broken_by_bytes_.end());
     end(slot, std::move(outcome));
     has_outcomes_.store(true, std::memory_order_release);
+    has_unsettled_.store(true, std::memory_order_release);
     ring_back();
     ring_front_if_asleep();
     return id;
   }
   if (task.priority == 0 && nothing_ready() && give_at_once(id)) {
+    Place& place = place_of(task);
     // What is under way, and its outcomes, stay in the cache if there is little of it.
-    if (place_of(task).assigned.size() >= std::size_t{2} * kMostUnpumped) pump_for_others();
+    if (place.assigned.size() >= std::size_t{2} * kMostUnpumped) pump_for_others();
+    if (place.assigned.size() >= 2) begin_run(place, function, form, payload.size());
     return id;
   }
   queue_of(task).push_back(id);
@@ -182,12 +139,17 @@ void Pool::erase(std::uint32_t slot) noexcept {
 
 bool Pool::is_assigned(TaskId id) {
   Hold hold(*this);
+  if (run_of(id)) return true;
   Task* task = find(id);
   return task && task->assigned;
 }
 
 void* Pool::cancel(TaskId id, bool running) {
   Hold hold(*this);
+  if (run_of(id)) {
+    if (!running) return nullptr;
+    unfold(place_with(id));
+  }
   Task* task = find(id);
   if (!task) return nullptr;
   if (task->assigned && !running) return nullptr;
@@ -196,9 +158,10 @@ void* Pool::cancel(TaskId id, bool running) {
     return nullptr;
   }
   void* future = task->future;
+  std::uint32_t slot = slot_of(id);
   ++counters_.cancelled;
-  if (recorder_) recorder_->ended(slot_of(id), EventKind::kCancelled, 0);
-  erase(slot_of(id));  // its id in ready_ is skipped
+  if (recorder_) recorder_->ended(slot, EventKind::kCancelled, 0);
+  erase(slot);  // its id in ready_ is skipped
   if (running) pump_for_others();
   return future;
 }

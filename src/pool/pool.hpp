@@ -30,6 +30,7 @@
 #include "os/event.hpp"
 #include "os/mutex.hpp"
 #include "os/pidfd.hpp"
+#include "pool/assigned.hpp"
 #include "pool/board.hpp"
 #include "pool/events.hpp"
 #include "pool/ledger.hpp"
@@ -48,9 +49,10 @@ struct Options {
   std::chrono::nanoseconds timeout = kForever;  // that a task may run
   std::uint64_t max_rss = 0;  // bytes; a worker that has more after a task is replaced; 0: any
   std::chrono::nanoseconds idle_timeout = kForever;  // a worker without a task for so long ends
-  // Keeps a result that is as usual, at once and in a moment: it is called with the pool's mutex held.
-  // False if it is to be collected as others are. Null: all are.
-  bool (*settle)(void* future, base::BytesView payload) noexcept = nullptr;
+  // Keeps results that are as usual and the same, at once and in a moment: it is called with the pool's
+  // mutex held. Gives how many, from the first one on: that which comes next is to be collected as
+  // others are. Null: all are.
+  std::size_t (*settle)(std::span<void* const> futures, base::BytesView payload) noexcept = nullptr;
 };
 
 // What is known of a worker that ended.
@@ -119,10 +121,14 @@ struct Outcomes {
   base::Bytes bytes;
   std::size_t settled = 0;  // ended, too, and were settled at once (Options::settle)
 
-  bool empty() const noexcept {
-    return ended.empty() && settled == 0 && losses.empty() && messages.empty();
+  bool has_unsettled() const noexcept {
+    return !ended.empty() || !losses.empty() || !messages.empty();
   }
+  bool empty() const noexcept { return settled == 0 && !has_unsettled(); }
   void clear() noexcept;
+
+  // Has what may be added next find room: so many that ended, with a payload of so many bytes each.
+  void make_room(std::size_t count, std::size_t size);
 };
 
 class Pool {
@@ -142,9 +148,27 @@ class Pool {
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
   // it and are released at its end; a payload above kLargestInline gets one of its own. kNoTask after
   // `close`, with the blocks still the caller's; OsError (ENOMEM) if memory is full.
-  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future);
+  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future) {
+    TaskId task = submit_to_run(function, form, payload, future);
+    return task != kNoTask ? task : submit(function, form, payload, future, {}, {});
+  }
   TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks, const TaskOptions& options = {});
+
+  // Only if it comes next in a row that a worker is being given: kNoTask if there is none for it.
+  TaskId submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
+                       void* future) noexcept {
+    std::lock_guard lock(mutex_);
+    Run* run = quick_.run;
+    bool is_next = run && run->count < quick_.most && run->function == function &&
+                   run->form == form && run->has_room(payload);
+    if (!is_next) return kNoTask;
+    TaskId task = kOfRun | (run->first_number + run->count);
+    if (!write_plain_call(quick_.place->calls, task, function, form, payload)) return kNoTask;
+    run->add(future, payload);
+    wake(*quick_.worker);
+    return task;
+  }
 
   // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
   shm::Block put(base::BytesView bytes);
@@ -209,8 +233,9 @@ class Pool {
 
   // Whether there is something to collect now; whether a worker's end, or a message, is.
   bool has_news() const noexcept;
-  // Whether there are outcomes that have been taken from where they came.
-  bool has_outcomes() const noexcept { return has_outcomes_.load(std::memory_order_acquire); }
+  // Whether there are outcomes that have been taken from where they came and are yet to be settled, or
+  // losses or messages.
+  bool has_unsettled() const noexcept { return has_unsettled_.load(std::memory_order_acquire); }
   bool has_losses() const noexcept { return has_losses_.load(std::memory_order_acquire); }
 
   // Tasks without an outcome; workers that are there or being started, and one more as long as a
@@ -260,16 +285,13 @@ class Pool {
     base::Bytes bytes;
     std::uint64_t average = 0;  // ns of a call, or 0 if none has ended
     std::string name = {};
+
+    void note(std::uint64_t took) noexcept {
+      average = average == 0 ? std::max<std::uint64_t>(took, 1)
+                             : (7 * average + took) / 8 + (took > 8 ? 0 : 1);
+    }
   };
   enum class State : std::uint8_t { kNone, kStarting, kThere, kEnding };
-  struct Given {
-    // Made in its place: to copy it as a whole just after its parts were stored, a CPU has to wait until
-    // they are in the cache, behind what was stored for a worker to see.
-    Given(std::uint32_t task, std::uint64_t call) noexcept : slot(task), index(call) {}
-
-    std::uint32_t slot;
-    std::uint64_t index;  // of the call, among all that its worker was sent
-  };
   using Clock = base::Deadline::Clock;
   static constexpr Clock::time_point kNever = Clock::time_point::max();
   // Between SIGTERM and SIGKILL, for a worker that is stopped and what came of it.
@@ -292,10 +314,12 @@ class Pool {
     os::Fd pidfd;
     shm::RingWriter calls;
     shm::RingReader results;
-    std::deque<Given> assigned;  // tasks, in the order of their calls
+    Assigned assigned;
     std::vector<bool> knows;     // functions
     std::uint64_t sent = 0;      // calls so far
     std::uint64_t done = 0;      // results so far
+    std::uint64_t ended = 0;     // as the worker said when it was asked
+    std::uint64_t sample = 0;    // the last of its Samples that was noted
     std::uint64_t expected = 0;  // ns of work given to it
     std::uint64_t done_at_last_look = 0;
     base::Deadline::Clock::time_point looked{};  // when it was last seen to make progress
@@ -304,15 +328,13 @@ class Pool {
     std::int64_t free_since = 0;                 // when the last of them ended
   };
 
-  // Calls of one function, all as usual, that a worker will certainly be given next: decided at once,
-  // valid as long as nobody but them has the mutex.
+  // The run that a worker will certainly be given the next calls of: decided at once, valid as long as
+  // nobody but them has the mutex.
   struct Quick {
-    std::uint32_t left = 0;
-    FunctionId function = 0;
+    Run* run = nullptr;
+    std::uint32_t most = 0;  // calls
     Place* place = nullptr;
-    std::uint32_t index = 0;  // of the place
     WorkerBoard* worker = nullptr;
-    std::uint64_t expected = 0;  // ns of each
   };
 
   // A process that came of a stopped worker, and when it is to be killed.
@@ -321,7 +343,7 @@ class Pool {
     Clock::time_point kill_at;
   };
 
-  static std::uint32_t slot_of(TaskId task) noexcept { return Ledger::slot_of(task); }
+  std::uint32_t slot_of(TaskId task) noexcept { return tasks_.slot_of(task); }
   TaskId id_of(std::uint32_t slot) noexcept { return tasks_.id_of(slot); }
   Task* find(TaskId task) noexcept { return tasks_.find(task); }
   void erase(std::uint32_t slot) noexcept;
@@ -329,14 +351,20 @@ class Pool {
   // The mutex, for whatever may change what `quick_` was granted for.
   class Hold {
    public:
-    explicit Hold(Pool& pool) : lock_(pool.mutex_) { pool.quick_.left = 0; }
+    explicit Hold(Pool& pool) : lock_(pool.mutex_) {
+      if (pool.quick_.run) pool.end_run();
+    }
 
    private:
     std::lock_guard<os::Mutex> lock_;
   };
 
-  TaskId submit_quickly(std::uint16_t form, base::BytesView payload, void* future);
-  void grant(Place& place, FunctionId function) noexcept;
+  void begin_run(Place& place, FunctionId function, std::uint16_t form,
+                 std::size_t payload) noexcept;
+  void end_run() noexcept;
+  const Run* run_of(TaskId task) const noexcept;
+  Place& place_with(TaskId task) noexcept;
+  void unfold(Place& place);
   void pump_locked();
   void pump_for_others();
   void dispatch();
@@ -368,7 +396,7 @@ class Pool {
   void release_blocks(Task& task, std::uint64_t kept);
   void supervise(std::uint32_t index);
   void settle_death(Place& place, const Death& death);
-  const Given* begun(const Place& place) const noexcept;
+  std::optional<std::uint32_t> begun(const Place& place) const noexcept;
   void requeue(Place& place, std::size_t keep);
   bool has_revoked(const Place& place) noexcept;
   void revoke(Place& place);
@@ -383,9 +411,20 @@ class Pool {
   void look_after_doomed();
   void release_orphans(Place& place);
   void take_back_unbegun();
+  Run* await(Place& place, TaskId task);
   bool take_plain_result(Place& place, base::BytesView record);
-  Task& awaited_from(Place& place, TaskId id);
-  void note_answer(Place& place, const Task& task, std::uint64_t took) noexcept;
+  void answer_run(Place& place, std::uint32_t calls, std::uint64_t took, std::uint16_t form,
+                  base::BytesView payload);
+  void take_nothings(Place& place, std::uint64_t most);
+  void note_sample(Place& place, std::uint64_t word) noexcept;
+  bool answer_quickly(Place& place, std::uint64_t took, std::uint16_t form,
+                      base::BytesView payload);
+  void settle(std::span<void* const> futures, FunctionId function, std::uint16_t form,
+              base::BytesView payload);
+  void answer(Place& place, ResultHeader& header, base::BytesView payload,
+              std::vector<shm::Block> blocks);
+  void note_answers(Place& place, FunctionId function, std::uint32_t calls, std::uint64_t expected,
+                    std::uint64_t took) noexcept;
   Outcome& add_outcome(std::uint16_t form, base::BytesView payload);
   void break_by_initializer(Place& place, const ResultHeader& header, base::BytesView payload,
                             const std::vector<shm::Block>& blocks);
@@ -448,6 +487,7 @@ class Pool {
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> wants_all_ = false;
   std::atomic<bool> has_outcomes_ = false;
+  std::atomic<bool> has_unsettled_ = false;
   std::atomic<bool> has_losses_ = false;  // or messages: what is for the back only
   Outcome broken_by_;
   base::Bytes broken_by_bytes_;

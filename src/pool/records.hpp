@@ -32,6 +32,10 @@ inline constexpr TaskId kAnyTask = kNoTask - 1;
 // Payloads above this many bytes go through the arena. Rings are large enough for any below.
 inline constexpr std::size_t kLargestInline = 64 << 10;
 
+// To look at the clock twice costs as much as a call below this: after such a one, others of its function
+// may be taken to be no longer.
+inline constexpr std::int64_t kShortNs = 500;
+
 enum class CallKind : std::uint8_t {
   kFunction,  // its bytes, ahead of the first call that names it
   kCall,
@@ -196,7 +200,16 @@ inline RecordRest read_record(base::BytesView record, CallHeader& header) {
   return rest_of(record, more.blocks);
 }
 
-// The head of a result that is as usual, ahead of its payload; nothing if it's more than that.
+// The head of a call that is as usual, ahead of its payload; nothing if it's more than that.
+inline std::optional<wire::Short> plain_call(base::BytesView record) noexcept {
+  wire::Short head;
+  if (record.size() < sizeof head) return std::nullopt;
+  std::memcpy(&head, record.data(), sizeof head);
+  bool is_plain = !head.has_more && head.kind == static_cast<std::uint8_t>(CallKind::kCall);
+  return is_plain ? std::optional(head) : std::nullopt;
+}
+
+// The same of a result.
 inline std::optional<wire::Short> plain_result(base::BytesView record) noexcept {
   wire::Short head;
   if (record.size() < sizeof head) return std::nullopt;

@@ -18,46 +18,79 @@ constexpr std::uint32_t kMostFailedStarts = 10;
 
 }  // namespace
 
-// The task that a worker answers, which is the first that it was given. std::runtime_error if it isn't.
-inline Task& Pool::awaited_from(Place& place, TaskId id) {
-  std::uint32_t slot = slot_of(id);
-  if (place.assigned.empty() || place.assigned.front().slot != slot || id_of(slot) != id) {
-    throw std::runtime_error("procession: a result that nobody asked for");
+// Has what a worker answers be the first call that it was given: those before it have ended, and gave
+// nothing. The run that it is of, or null; std::runtime_error if it isn't there.
+inline Run* Pool::await(Place& place, TaskId id) {
+  auto is_first = [&] {
+    if (const Run* run = place.assigned.front_run()) return (kOfRun | run->next_number()) == id;
+    return !place.assigned.empty() && id_of(place.assigned.front_slot()) == id;
+  };
+  if (!is_first()) {
+    auto go_on = [&] {
+      while (!is_first() && !place.assigned.empty() && place.assigned.front_index() < place.ended) {
+        take_nothings(place, 1);
+      }
+    };
+    go_on();
+    if (!is_first()) {
+      place.ended = board_.worker(index_of(place)).ended.load(std::memory_order_acquire);
+      go_on();
+    }
+    if (!is_first()) {
+      throw std::runtime_error("procession: a result that nobody asked for");
+    }
   }
-  return tasks_[slot];
+  return place.assigned.front_run();
 }
 
-// It took so many ns, or 0: about as many as others of its function.
-inline void Pool::note_answer(Place& place, const Task& task, std::uint64_t took) noexcept {
-  place.assigned.pop_front();
-  place.expected -= task.expected;
-  ++place.done;
-  std::uint64_t& average = functions_[task.function].average;
-  place.busy += took > 0 ? took : average;
-  if (average == 0) {
-    average = std::max<std::uint64_t>(took, 1);
-  } else if (took > 0) {
-    average = (7 * average + took) / 8 + (took > 8 ? 0 : 1);
-  }
+// Of calls of one function that were expected to take so many ns each. They took so many, or 0: about as
+// many as others of it.
+inline void Pool::note_answers(Place& place, FunctionId function, std::uint32_t calls,
+                               std::uint64_t expected, std::uint64_t took) noexcept {
+  place.assigned.pop_front(calls);
+  place.expected -= calls * expected;
+  place.done += calls;
+  Function& known = functions_[function];
+  place.busy += calls * (took > 0 ? took : known.average);
+  if (took == 0 && known.average == 0) took = kShortNs / 2;  // its sample was another's, too soon
+  if (took > 0) known.note(took);
+  if (place.assigned.empty()) begin_to_idle(place);
+}
+
+void Pool::note_sample(Place& place, std::uint64_t word) noexcept {
+  if (std::exchange(place.sample, word) == word) return;
+  auto sample = Sample::of(word);
+  if (sample.ns > 0 && sample.function < functions_.size())
+    functions_[sample.function].note(sample.ns);
 }
 
 void Pool::take_results(std::uint32_t index) {
   Place& place = places_[index];
+  WorkerBoard& worker = board_.worker(index);
   if (place.corrupted) {
     place.results.abandon();
+    worker.ended_seen.store(worker.ended.load(std::memory_order_relaxed),
+                            std::memory_order_relaxed);
     return;
   }
-  WorkerBoard& worker = board_.worker(index);
   if (worker.has_told.load(std::memory_order_relaxed)) worker.has_told.exchange(0);
   std::uint64_t done = place.done;
+  std::uint64_t ended = worker.ended.load(std::memory_order_acquire);  // ahead of looks at records
+  place.ended = ended;
+  note_sample(place, worker.sample.load(std::memory_order_relaxed));
   try {
     while (std::optional<base::BytesView> record = place.results.peek()) {
       if (!take_plain_result(place, *record)) take_result(place, *record);
       place.results.pop();
     }
+    place.ended = ended;
+    take_nothings(place, place.assigned.size());
+    worker.ended_seen.store(ended, std::memory_order_relaxed);
   } catch (const std::runtime_error&) {  // its memory is corrupted: it is not to be trusted
     place.corrupted = true;
     place.results.abandon();
+    worker.ended_seen.store(worker.ended.load(std::memory_order_relaxed),
+                            std::memory_order_relaxed);
     os::send_signal(place.pidfd, os::kKill);
     return;
   }
@@ -99,15 +132,21 @@ void Pool::take_result(Place& place, base::BytesView record) {
     break_by_initializer(place, header, payload, blocks);
     return;
   }
+  if (await(place, header.task)) unfold(place);
+  answer(place, header, payload, std::move(blocks));
+}
+
+// Settles the first task that a worker was given, which is one of the ledger.
+void Pool::answer(Place& place, ResultHeader& header, base::BytesView payload,
+                  std::vector<shm::Block> blocks) {
+  std::uint32_t slot = place.assigned.front_slot();
+  Task& task = tasks_[slot];
   std::int64_t took = header.nanoseconds;
-  Task& task = awaited_from(place, header.task);
-  note_answer(place, task, static_cast<std::uint64_t>(took));
-  std::uint32_t slot = slot_of(header.task);
+  note_answers(place, task.function, 1, task.expected, static_cast<std::uint64_t>(took));
   if (place.timed) {
     place.timed = false;
     place.act_at = kNever;
   }
-  if (place.assigned.empty()) begin_to_idle(place);
   bool failed = header.kind == ResultKind::kFailure;
   if (recorder_) {
     // What was under way when somebody began to listen doesn't say.
@@ -129,25 +168,71 @@ void Pool::take_result(Place& place, base::BytesView record) {
 // A result without anything else to say, of a task without anything to see to.
 bool Pool::take_plain_result(Place& place, base::BytesView record) {
   std::optional<wire::Short> head = plain_result(record);
-  if (!head || broken_ || place.stopped || place.timed || recorder_ || place.assigned.empty()) {
-    return false;
-  }
-  Task& task = awaited_from(place, head->task);
-  if (task.has_more && !task.blocks.empty()) return false;
-  note_answer(place, task, head->word);
-  if (place.assigned.empty()) begin_to_idle(place);
+  if (!head || broken_ || place.stopped) return false;
   base::BytesView payload = record.subspan(sizeof *head);
-  if (options_.settle && options_.settle(task.future, payload)) {
-    ++outcomes_.settled;
-  } else {
-    Outcome& outcome = add_outcome(head->form, payload);
-    outcome.future = task.future;
-    outcome.function = task.function;
+  if (await(place, head->task)) {
+    answer_run(place, 1, head->word, head->form, payload);
+    return true;
   }
-  ++counters_.done;
-  tasks_.remove(slot_of(head->task));
-  --unfinished_;
+  return answer_quickly(place, head->word, head->form, payload);
+}
+
+// The first task that a worker was given, which is one of the ledger. False if there is more to see to.
+inline bool Pool::answer_quickly(Place& place, std::uint64_t took, std::uint16_t form,
+                                 base::BytesView payload) {
+  std::uint32_t slot = place.assigned.front_slot();
+  Task& task = tasks_[slot];
+  if (place.timed || recorder_ || (task.has_more && !task.blocks.empty())) return false;
+  settle({&task.future, 1}, task.function, form, payload);
+  note_answers(place, task.function, 1, task.expected, took);
+  tasks_.remove(slot);
   return true;
+}
+
+// The first calls that a worker was given, which are of a run.
+inline void Pool::answer_run(Place& place, std::uint32_t calls, std::uint64_t took,
+                             std::uint16_t form, base::BytesView payload) {
+  const Run& run = *place.assigned.front_run();
+  FunctionId function = run.function;
+  settle(std::span(run.futures).subspan(run.answered, calls), function, form, payload);
+  note_answers(place, function, calls, run.expected, took);
+}
+
+// Ends tasks as they usually do. std::bad_alloc before any of them has ended.
+inline void Pool::settle(std::span<void* const> futures, FunctionId function, std::uint16_t form,
+                         base::BytesView payload) {
+  outcomes_.make_room(futures.size(), payload.size());
+  counters_.done += futures.size();
+  unfinished_ -= futures.size();
+  while (!futures.empty()) {
+    std::size_t settled = options_.settle ? options_.settle(futures, payload) : 0;
+    outcomes_.settled += settled;
+    futures = futures.subspan(settled);
+    if (futures.empty()) return;
+    Outcome& outcome = add_outcome(form, payload);
+    outcome.future = futures.front();
+    outcome.function = function;
+    futures = futures.subspan(1);
+  }
+}
+
+// Calls that have ended without a record gave nothing, and took about as long as others: the first so
+// many of them.
+void Pool::take_nothings(Place& place, std::uint64_t most) {
+  if (place.ended > place.sent) {
+    throw std::runtime_error("procession: a call has ended that wasn't sent");
+  }
+  while (most > 0 && !place.assigned.empty() && place.assigned.front_index() < place.ended) {
+    std::uint64_t calls = 1;
+    if (const Run* run = place.assigned.front_run()) {
+      calls = std::min<std::uint64_t>({most, run->left(), place.ended - run->next_index()});
+      answer_run(place, static_cast<std::uint32_t>(calls), 0, 0, {});
+    } else if (!answer_quickly(place, 0, 0, {})) {
+      ResultHeader nothing;
+      answer(place, nothing, {}, {});
+    }
+    most -= calls;
+  }
 }
 
 // Made where it stays: there may be millions a second.
@@ -191,7 +276,10 @@ void Pool::take_message(const Place& place, const ResultHeader& header, base::By
   message.form = header.form;
   message.place = index_of(place);
   message.pid = place.pid;
-  if (const Task* task = find(header.task)) {
+  if (const Run* run = run_of(header.task)) {
+    message.task = header.task & ~kOfRun;
+    message.function = run->function;
+  } else if (const Task* task = find(header.task)) {
     message.task = task->number;
     message.function = task->function;
   }
@@ -244,6 +332,7 @@ void Pool::break_all(const Outcome& reason, const Place* ending) {
   broken_by_ = reason;
   auto begin = outcomes_.bytes.begin() + static_cast<std::ptrdiff_t>(reason.begin);
   broken_by_bytes_.assign(begin, begin + static_cast<std::ptrdiff_t>(reason.size));
+  for (Place& place : places_) unfold(place);
   ready_.clear();
   ranked_.clear();
   for (Place& place : places_) {
@@ -278,6 +367,7 @@ void Pool::note_ends(const std::vector<std::uint64_t>& ready) {
 void Pool::supervise(std::uint32_t index) {
   Place& place = places_[index];
   take_results(index);  // what it had still sent counts
+  unfold(place);
   os::Exit exit = os::peek_exit(place.pidfd).value_or(os::Exit{os::kStatusLost, {}});
   Death death{place.pid, exit.status, {}, {}, {}};
   bool expected = place.stopped || (place.state == State::kEnding && place.assigned.empty() &&
@@ -288,7 +378,7 @@ void Pool::supervise(std::uint32_t index) {
   if (!broken_ && !expected) {
     if (!place.ready && place.done == 0) ++failed_starts_;
     death.more = std::make_shared<const Circumstances>(circumstances_of(board_.words(index), exit));
-    if (const Given* given = begun(place)) death.function = tasks_[given->slot].function;
+    if (auto slot = begun(place)) death.function = tasks_[*slot].function;
     settle_death(place, death);
   }
   requeue(place, 0);
@@ -303,37 +393,37 @@ void Pool::supervise(std::uint32_t index) {
   if (board_.parent().front_present.load(std::memory_order_relaxed)) os::ring(front_);
 }
 
-// The task that a worker has begun and not ended, or null.
-const Pool::Given* Pool::begun(const Place& place) const noexcept {
+// The task that a worker has begun and not ended, if there is one.
+std::optional<std::uint32_t> Pool::begun(const Place& place) const noexcept {
   std::uint64_t begun = board_.worker(index_of(place)).claimed.load(std::memory_order_acquire);
-  if (place.assigned.empty()) return nullptr;
-  if (place.assigned.front().index >= begun && !place.corrupted) return nullptr;
-  return &place.assigned.front();
+  if (place.assigned.empty()) return std::nullopt;
+  if (place.assigned.front_index() >= begun && !place.corrupted) return std::nullopt;
+  return place.assigned.front_slot();
 }
 
 void Pool::settle_death(Place& place, const Death& death) {
   Outcome outcome;
   // That of the task that it was in, or that it would have begun with.
   OnDeath on_death =
-      place.assigned.empty() ? options_.on_death : tasks_[place.assigned.front().slot].on_death;
+      place.assigned.empty() ? options_.on_death : tasks_[place.assigned.front_slot()].on_death;
   if (stopping_) on_death = OnDeath::kBreak;
   outcome.more = more_of(death);
   bool never_begins = failed_starts_ >= kMostFailedStarts;
-  const Given* given = begun(place);
-  if (recorder_ && given) recorder_->started(given->slot, place.free_since);
+  std::optional<std::uint32_t> given = begun(place);
+  if (recorder_ && given) recorder_->started(*given, place.free_since);
   if (never_begins || (on_death == OnDeath::kBreak && place.state != State::kEnding) ||
       (on_death == OnDeath::kBreak && !place.assigned.empty())) {
     outcome.kind = OutcomeKind::kBroken;
     if (given) {
       Outcome own = outcome;
       own.was_begun = true;
-      end(given->slot, std::move(own));
+      end(*given, std::move(own));
     }
     break_all(outcome);
     return;
   }
   if (!given) return;
-  std::uint32_t slot = given->slot;
+  std::uint32_t slot = *given;
   Task& task = tasks_[slot];
   ++task.deaths;
   task.has_more = true;

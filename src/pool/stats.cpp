@@ -22,9 +22,10 @@ Stats Pool::stats() {
     worker.done = place.done;
     worker.ns = place.busy;
     std::uint64_t claimed = board_.worker(i).claimed.load(std::memory_order_acquire);
-    if (!place.assigned.empty() && place.assigned.front().index < claimed) {
+    if (!place.assigned.empty() && place.assigned.front_index() < claimed) {
       worker.has_begun = true;
-      worker.function = tasks_[place.assigned.front().slot].function;
+      const Run* run = place.assigned.front_run();
+      worker.function = run ? run->function : tasks_[place.assigned.front_slot()].function;
       ++stats.running;
     }
     worker.state = place.state == State::kEnding && !worker.has_begun ? WorkerState::kEnding
@@ -52,11 +53,12 @@ Recorder& Pool::recorder() {
   if (recorder_) return *recorder_;
   recorder_ = std::make_unique<Recorder>();
   board_.parent().wants_times.store(1, std::memory_order_relaxed);
+  for (Place& place : places_) unfold(place);
   for (std::uint32_t slot = 0; slot < tasks_.size(); ++slot) {
     if (tasks_[slot].live) recorder_->adopted(slot, tasks_[slot].number, tasks_[slot].function);
   }
   for (const Place& place : places_) {
-    for (Given given : place.assigned) {
+    for (const Assigned::Entry& given : place.assigned.entries()) {
       recorder_->given(given.slot, index_of(place), place.pid, now_ns());
     }
   }
@@ -104,7 +106,7 @@ void Pool::end_events() {
 
 void Pool::note_start(const Place& place) {
   if (!place.ready || place.corrupted || place.assigned.empty()) return;
-  recorder_->started(place.assigned.front().slot, place.free_since);
+  recorder_->started(place.assigned.front_slot(), place.free_since);
 }
 
 }  // namespace procession::pool

@@ -49,7 +49,7 @@ Pool::Clock::time_point Pool::keep_time_of(Place& place, Clock::time_point now) 
     if (place.stopped) {
       kill_worker(place);
     } else {
-      std::uint32_t slot = place.assigned.front().slot;
+      std::uint32_t slot = place.assigned.front_slot();
       Outcome outcome;
       outcome.kind = OutcomeKind::kTimedOut;
       outcome.more = more_of(Death{place.pid, {}, {}, {}, tasks_[slot].timeout});
@@ -70,16 +70,15 @@ Pool::Clock::time_point Pool::keep_time_of(Place& place, Clock::time_point now) 
 // has ended meanwhile.
 bool Pool::stop_running(std::uint32_t slot) {
   TaskId id = id_of(slot);
-  auto is_it = [slot](const Given& given) { return given.slot == slot; };
-  auto place = std::find_if(places_.begin(), places_.end(), [&](const Place& each) {
-    return std::any_of(each.assigned.begin(), each.assigned.end(), is_it);
-  });
-  if (place == places_.end()) return false;
+  Place* place = &place_of(tasks_[slot]);
+  unfold(*place);
   revoke(*place);
   if (!tasks_[slot].assigned) return true;
   // All that it had begun before has ended, and is on its way.
   take_results(index_of(*place));
-  if (!find(id) || place->corrupted || place->assigned.front().slot != slot) return false;
+  if (!find(id) || place->corrupted) return false;
+  if (!tasks_[slot].assigned) return true;  // taken back meanwhile, from one that is to be replaced
+  if (place->assigned.front_slot() != slot) return false;
   if (place->assigned.size() > 1) return false;  // what is behind it couldn't be taken back
   stop_worker(*place);
   return true;
@@ -87,7 +86,7 @@ bool Pool::stop_running(std::uint32_t slot) {
 
 // `place` has one task, which is to end otherwise. Its memory stays until the worker is gone.
 void Pool::stop_worker(Place& place) {
-  Task& task = tasks_[place.assigned.front().slot];
+  Task& task = tasks_[place.assigned.front_slot()];
   place.orphans = std::exchange(task.blocks, {});
   if (task.spilled)
     std::rotate(place.orphans.begin(), place.orphans.begin() + 1, place.orphans.end());

@@ -13,11 +13,7 @@ namespace procession::pool {
 bool Pool::any_results() const noexcept {
   std::uint32_t present = present_.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < present; ++i) {
-    const shm::RingControl& results = board_.worker(i).results;
-    if (results.tail.load(std::memory_order_acquire) !=
-        results.head.load(std::memory_order_acquire)) {
-      return true;
-    }
+    if (board_.worker(i).has_results()) return true;
   }
   return false;
 }
@@ -30,10 +26,7 @@ bool Pool::low_water() const noexcept {
     const WorkerBoard& worker = board_.worker(i);
     // Also if its results have just been taken: it may have missed that, and rung a front that has left.
     if (worker.wants_room.load(std::memory_order_relaxed)) return true;
-    if (worker.results.tail.load(std::memory_order_acquire) ==
-        worker.results.head.load(std::memory_order_acquire)) {
-      continue;
-    }
+    if (!worker.has_results()) continue;
     std::uint64_t begun = worker.claimed.load(std::memory_order_relaxed);
     if (begun >= worker.ring_after.load(std::memory_order_relaxed) ||
         worker.has_told.load(std::memory_order_relaxed)) {
@@ -75,6 +68,7 @@ void Pool::collect(Outcomes& outcomes) {
   pump_locked();
   std::swap(outcomes, outcomes_);
   has_outcomes_.store(false, std::memory_order_release);
+  has_unsettled_.store(false, std::memory_order_release);
   has_losses_.store(false, std::memory_order_release);
   if (recorder_ && recorder_->trace() && recorder_->trace()->is_full()) ring_back();
 }
@@ -111,6 +105,10 @@ bool Pool::keeps_a_worker_off() const noexcept {
 bool Pool::comes_with_others(TaskId awaited) {
   if (wants_all()) return false;
   Hold hold(*this);
+  if (const Run* run = run_of(awaited)) {
+    std::uint64_t index = run->first_index + (awaited - (kOfRun | run->first_number));
+    return place_with(awaited).sent > index + kInLine;
+  }
   const Task* task = find(awaited);
   return task && task->assigned && places_[task->place].sent > task->index + kInLine;
 }
@@ -209,6 +207,9 @@ void Pool::want_all(bool on) noexcept {
 
 void Pool::ring_front_if_asleep() noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (board_.parent().front_asleep.exchange(0, std::memory_order_relaxed)) os::ring(front_);
+  std::atomic<std::uint32_t>& asleep = board_.parent().front_asleep;  // which workers look at, too
+  if (asleep.load(std::memory_order_relaxed) && asleep.exchange(0, std::memory_order_relaxed)) {
+    os::ring(front_);
+  }
 }
 }  // namespace procession::pool

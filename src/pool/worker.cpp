@@ -32,6 +32,7 @@ constexpr std::int64_t kShortTurnNs = 100'000;
 
 Worker::Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os::Fd arena)
     : board_(std::move(memory)),
+      parent_(board_.parent()),
       own_(board_.worker(place)),
       words_(board_.words(place)),
       calls_(board_.calls(place)),
@@ -101,12 +102,8 @@ void Worker::tell(ResultHeader header, base::BytesView payload) {
   ring_parent(kNoTask);
 }
 
-std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
-                                 const std::function<void()>& on_interrupt) {
-  std::optional<Call> given(std::in_place);  // what is returned, so that it isn't copied
-  Call& call = *given;
-  if (has_call_) calls_.pop();
-  has_call_ = false;
+bool Worker::next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
+                         const std::function<void()>& on_interrupt) {
   while (true) {
     std::optional<base::BytesView> record = calls_.peek();
     if (!record) {
@@ -116,7 +113,7 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
     int spins = spins_;
     if (std::exchange(rang_beside_, false)) {
       if (is_cramped()) {
-        std::atomic<int>& crowded = board_.parent().crowded_cpu;
+        std::atomic<int>& crowded = parent_.crowded_cpu;
         if (crowded.load(std::memory_order_relaxed) == ParentBoard::kCantLeave) {
           os::move_to_another_cpu();
         } else {  // if this one moved, the next ring would bring the front along
@@ -145,24 +142,22 @@ std::optional<Call> Worker::next(const std::function<void(bool)>& on_sleep,
       continue;
     }
     RecordRest rest = read_record(*record, call.header);
-    if (call.header.kind == CallKind::kStop) {
-      given.reset();
-      return given;
-    }
+    if (call.header.kind == CallKind::kStop) return false;
     // What was taken back may have ended elsewhere, and its blocks be gone.
     if (call.header.kind == CallKind::kCall && !claim()) {
       calls_.pop();
       continue;
     }
     call.payload = rest.payload;
-    if (!rest.blocks.empty()) call.blocks = rest.copied_blocks();
+    call.blocks = rest.copied_blocks();
     if (call.header.spilled && !call.blocks.empty()) {
       call.payload = arena_.bytes(call.blocks.front());
       call.blocks.erase(call.blocks.begin());
     }
     has_call_ = true;
+    function_ = call.header.function;
     ++in_row_;
-    return given;
+    return true;
   }
 }
 
@@ -180,23 +175,6 @@ void Worker::give_way() noexcept {
   own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
   os::yield();
   own_.left_cpu.store(-1, std::memory_order_relaxed);
-}
-
-// Whether the next call is still this worker's to do. See Revocation.
-bool Worker::claim() noexcept {
-  if (taken_ >= skip_up_to_) {
-    own_.claimed.store(taken_ + 1, std::memory_order_release);
-    if (fences_) {
-      std::atomic_thread_fence(std::memory_order_seq_cst);
-    } else {
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-    }
-    if (own_.revocation.asked.load(std::memory_order_acquire) != revocations_) hear_revocation();
-  }
-  bool is_skipped = skip_from_ <= taken_ && taken_ < skip_up_to_;
-  ++taken_;
-  if (is_skipped) own_.claimed.store(taken_, std::memory_order_release);
-  return !is_skipped;
 }
 
 // The parent decides at once. If it took calls back it asks again only after this; else it may ask while
@@ -220,7 +198,7 @@ void Worker::hear_revocation() noexcept {
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
 // and never meet, though another CPU idles. After so many short turns like that, one of them is to move.
 bool Worker::is_cramped() noexcept {
-  if (board_.parent().front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
+  if (parent_.front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
     cramped_ = 0;
     return false;
   }
@@ -267,10 +245,9 @@ bool Worker::barrier() noexcept {
   return is_one;
 }
 
-void Worker::reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload) {
+void Worker::reply_with(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload) {
   auto took = static_cast<std::uint32_t>(times.nanoseconds);
-  bool is_plain =
-      took == times.nanoseconds && payload.size() <= kLargestInline && !resident_ && !wants_times();
+  bool is_plain = took == times.nanoseconds && payload.size() <= kLargestInline && is_as_usual();
   if (is_plain && write_plain_result(results_, task, took, form, payload)) {
     ring_parent(task);
     return;
@@ -323,24 +300,11 @@ os::Fd Worker::crash_file() const {
 }
 
 bool Worker::parent_is_at_front() const noexcept {
-  return board_.parent().front_present.load(std::memory_order_relaxed) != 0;
-}
-
-void Worker::ring_parent(TaskId task) noexcept {
-  // SYNC POINT with Pool::see_results, which has the barrier if this has none.
-  bool fences = fences_ || task == kNoTask ||
-                board_.parent().fence_results.load(std::memory_order_acquire) != 0;
-  if (fences) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-  } else {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-  looked_early_ = !fences;
-  ring_if_wanted(task);
+  return parent_.front_present.load(std::memory_order_relaxed) != 0;
 }
 
 void Worker::ring_if_wanted(TaskId task) noexcept {
-  ParentBoard& parent = board_.parent();
+  ParentBoard& parent = parent_;
   bool low = taken_ >= own_.ring_after.load(std::memory_order_relaxed);
   bool wanted = low || task == kNoTask;
   if (parent.front_asleep.load(std::memory_order_relaxed)) {

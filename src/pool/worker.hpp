@@ -38,8 +38,29 @@ class Worker {
 
   // The next call, or nothing after kStop or when `on_interrupt` throws. Blocks; `on_sleep` runs
   // around a sleep (true before, false after), never around the short spin before it.
-  std::optional<Call> next(const std::function<void(bool)>& on_sleep,
-                           const std::function<void()>& on_interrupt);
+  bool next(Call& call, const std::function<void(bool)>& on_sleep,
+            const std::function<void()>& on_interrupt) {
+    if (has_call_) {
+      calls_.pop();
+      has_call_ = false;
+    }
+    if (!rang_beside_) {
+      std::optional<base::BytesView> record = calls_.peek();
+      std::optional<wire::Short> head;
+      if (record) head = plain_call(*record);
+      if (head && claim()) {
+        call.header = {head->task, CallKind::kCall, head->word, head->form, 0, 0};
+        call.payload = record->subspan(sizeof *head);
+        call.blocks.clear();
+        function_ = head->word;
+        has_call_ = true;
+        ++in_row_;
+        return true;
+      }
+      if (head) calls_.pop();
+    }
+    return next_slowly(call, on_sleep, on_interrupt);
+  }
 
   // Answers a call, with blocks of the arena that are the parent's from now on. A payload that is
   // larger than kLargestInline goes through a block of its own. Blocks while the parent has no room.
@@ -47,7 +68,18 @@ class Worker {
   void reply(ResultHeader header, base::BytesView payload, std::vector<shm::Block> blocks = {});
 
   // The same of what a function returned, without blocks.
-  void reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload);
+  void reply(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload) {
+    if (times.nanoseconds < kShortNs && form == 0 && payload.empty() && is_as_usual()) {
+      if (times.nanoseconds > 0) {
+        Sample sample{function_, static_cast<std::uint32_t>(times.nanoseconds)};
+        own_.sample.store(sample.word(), std::memory_order_relaxed);
+      }
+      own_.ended.store(taken_, std::memory_order_release);
+      ring_parent(task);
+    } else {
+      reply_with(task, times, form, payload);
+    }
+  }
 
   // Tells the parent's front door something, within the call `header.task` or without one. By any
   // thread, but none at the same time as another or as one in `reply`. Blocks, and fails, as `reply`;
@@ -57,7 +89,7 @@ class Worker {
 
   // Whether the parent wants to know of each call when it began and how long it took.
   bool wants_times() const noexcept {
-    return board_.parent().wants_times.load(std::memory_order_relaxed) != 0;
+    return parent_.wants_times.load(std::memory_order_relaxed) != 0;
   }
 
   // For the case of this process's death: what it writes for people, and a file that it may write to
@@ -75,17 +107,52 @@ class Worker {
   void rest() noexcept;
   void give_way() noexcept;
   void wait_to_be_heard(std::uint32_t weight);
-  bool claim() noexcept;
+  bool next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
+                   const std::function<void()>& on_interrupt);
+  // Whether the next call is still this worker's to do. See Revocation.
+  bool claim() noexcept {
+    if (taken_ >= skip_up_to_) {
+      own_.claimed.store(taken_ + 1, std::memory_order_release);
+      if (fences_) {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+      } else {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+      }
+      if (own_.revocation.asked.load(std::memory_order_acquire) != revocations_) hear_revocation();
+    }
+    bool is_skipped = skip_from_ <= taken_ && taken_ < skip_up_to_;
+    ++taken_;
+    if (is_skipped) own_.claimed.store(taken_, std::memory_order_release);
+    return !is_skipped;
+  }
   void hear_revocation() noexcept;
   bool barrier() noexcept;
   bool is_cramped() noexcept;
   void sleep(const std::function<void(bool)>& on_sleep, const std::function<void()>& on_interrupt);
   bool parent_is_at_front() const noexcept;
-  void ring_parent(TaskId task) noexcept;
+  void reply_with(TaskId task, CallTimes times, std::uint16_t form, base::BytesView payload);
+  // Whether nobody asks for more than the result.
+  bool is_as_usual() const noexcept { return !resident_ && !wants_times(); }
+  void ring_parent(TaskId task) noexcept {
+    // SYNC POINT with Pool::see_results, which has the barrier if this has none.
+    bool fences =
+        fences_ || task == kNoTask || parent_.fence_results.load(std::memory_order_acquire) != 0;
+    if (fences) {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    looked_early_ = !fences;
+    if (parent_.front_asleep.load(std::memory_order_relaxed) ||
+        parent_.back_asleep.load(std::memory_order_relaxed)) {
+      ring_if_wanted(task);
+    }
+  }
   void ring_if_wanted(TaskId task) noexcept;
   bool has_grown() noexcept;
 
   Board board_;
+  ParentBoard& parent_;
   WorkerBoard& own_;
   LastWords& words_;
   shm::RingReader calls_;
@@ -100,6 +167,7 @@ class Worker {
   bool fences_ = true;         // the parent can't have it barriered, so it has barriers of its own
   bool looked_early_ = false;  // for who sleeps, after the last result: without a barrier
   bool has_call_ = false;      // the record at the ring's front is begun
+  FunctionId function_ = 0;    // its
   std::uint32_t told_ = 0;     // by weight, modulo 2^32
   // What had been heard when more of it was waited for in vain.
   std::optional<std::uint32_t> stood_still_at_;

@@ -22,6 +22,7 @@ using PoolTest = tests::LeavesNothing;
 
 enum class Act : std::uint32_t {
   kEcho,       // returns its number and bytes
+  kNothing,    // returns nothing, in no measurable time
   kSpin,       // for `argument` microseconds
   kGrow,       // returns `argument` bytes
   kKill,       // itself, by SIGKILL

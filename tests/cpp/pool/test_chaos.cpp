@@ -50,7 +50,9 @@ void submit_all(Crew& crew) {
   std::mt19937_64 random(11);
   for (std::uint64_t i = 0; i < kTasks; ++i) {
     std::uint64_t choice = random() % 100;
-    if (choice < 70) {
+    if (choice < 40) {
+      crew.submit(Act::kNothing);
+    } else if (choice < 70) {
       crew.submit(Act::kEcho, 0, random() % 200);
     } else if (choice < 98) {
       crew.submit(Act::kSpin, random() % 60);
