@@ -89,14 +89,19 @@ void FutureState::Maker::begin_chunk() {
   };
   thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
   static_cast<void>(at_end.get());
-  chunk = Chunk::make();
+  chunk = next ? std::exchange(next, nullptr) : Chunk::make();
   states = chunk->memory[0];
   used = 0;
-  for (std::uint32_t i = 0; i < kAhead; ++i) os::prefetch_to_write(states + i * kSize);
+}
+
+void FutureState::Maker::fetch_next() {
+  next = Chunk::make();
+  for (std::uint32_t i = 0; i < kAhead; ++i) os::prefetch_to_write(next->memory[i]);
 }
 
 void FutureState::Maker::give_up() noexcept {
   if (used < kInChunk) chunk->let_go(kInChunk - used);
+  if (next) next->let_go(kInChunk);
   *this = {};
 }
 

@@ -136,17 +136,23 @@ struct alignas(64) FutureState {  // a cache line
     FutureState* make(api::PoolCore& owner) {
       if (used == kInChunk) begin_chunk();
       // Where there are many, the next ones aren't in the cache.
-      if (used < kInChunk - kAhead) os::prefetch_to_write(states + (used + kAhead) * kSize);
+      if (used < kInChunk - kAhead) {
+        os::prefetch_to_write(states + (used + kAhead) * kSize);
+      } else if (!next) {
+        fetch_next();
+      }
       std::uint32_t place = used++;
       return new (states + place * kSize) FutureState(owner, static_cast<std::uint8_t>(place));
     }
     void begin_chunk();
+    void fetch_next();
     void give_up() noexcept;
 
     static constexpr std::size_t kSize = 64;
     static constexpr std::uint32_t kAhead = std::min(16U, kInChunk - 1);
 
     Chunk* chunk = nullptr;
+    Chunk* next = nullptr;        // if few are left of that
     std::byte* states = nullptr;  // its
     std::uint32_t used = kInChunk;
 
