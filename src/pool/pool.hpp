@@ -164,7 +164,10 @@ class Pool {
                    run->form == form && run->has_room(payload);
     if (!is_next) return kNoTask;
     TaskId task = kOfRun | (run->first_number + run->count);
-    if (!write_plain_call(quick_.place->calls, task, function, form, payload)) return kNoTask;
+    shm::RingWriter& calls = quick_.place->calls;
+    bool is_written = run->count == 0 ? write_plain_call(calls, task, function, form, payload)
+                                      : write_next_call(calls, payload);
+    if (!is_written) return kNoTask;
     run->add(future, payload);
     wake(*quick_.worker);
     return task;

@@ -159,6 +159,15 @@ inline bool write_plain_call(shm::RingWriter& to, TaskId task, FunctionId functi
   constexpr auto kKind = static_cast<std::uint8_t>(CallKind::kCall);
   return write_plain(to, {task, function, form, kKind, 0}, payload);
 }
+// A record so marked is only a payload: of a call that is as the one before it, of the next task.
+inline constexpr std::uint32_t kNextOfRun = 1;
+inline bool write_next_call(shm::RingWriter& to, base::BytesView payload) noexcept {
+  std::byte* at = to.try_begin(payload.size(), kNextOfRun);
+  if (!at) return false;
+  if (!payload.empty()) std::memcpy(at, payload.data(), payload.size());
+  to.publish();
+  return true;
+}
 inline bool write_plain_result(shm::RingWriter& to, TaskId task, std::uint32_t nanoseconds,
                                std::uint16_t form, base::BytesView payload) noexcept {
   constexpr auto kKind = static_cast<std::uint8_t>(ResultKind::kResult);

@@ -141,6 +141,14 @@ bool Worker::next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
       sleep(on_sleep, on_interrupt);
       continue;
     }
+    if (is_plain(*record)) {
+      if (!claim()) {
+        calls_.pop();
+        continue;
+      }
+      begin_plain(call, *record);
+      return true;
+    }
     RecordRest rest = read_record(*record, call.header);
     if (call.header.kind == CallKind::kStop) return false;
     // What was taken back may have ended elsewhere, and its blocks be gone.

@@ -46,18 +46,13 @@ class Worker {
     }
     if (!rang_beside_) {
       std::optional<base::BytesView> record = calls_.peek();
-      std::optional<wire::Short> head;
-      if (record) head = plain_call(*record);
-      if (head && claim()) {
-        call.header = {head->task, CallKind::kCall, head->word, head->form, 0, 0};
-        call.payload = record->subspan(sizeof *head);
-        call.blocks.clear();
-        function_ = head->word;
-        has_call_ = true;
-        ++in_row_;
-        return true;
+      if (record && is_plain(*record)) {
+        if (claim()) {
+          begin_plain(call, *record);
+          return true;
+        }
+        calls_.pop();
       }
-      if (head) calls_.pop();
     }
     return next_slowly(call, on_sleep, on_interrupt);
   }
@@ -109,6 +104,24 @@ class Worker {
   void wait_to_be_heard(std::uint32_t weight);
   bool next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
                    const std::function<void()>& on_interrupt);
+  // Of the record just peeked at, once: whether it is a call that is as usual, with its head in `plain_`.
+  bool is_plain(base::BytesView record) noexcept {
+    if (calls_.mark() == kNextOfRun) {
+      ++plain_.task;
+      return true;
+    }
+    std::optional<wire::Short> head = plain_call(record);
+    if (head) plain_ = *head;
+    return head.has_value();
+  }
+  void begin_plain(Call& call, base::BytesView record) noexcept {
+    call.header = {plain_.task, CallKind::kCall, plain_.word, plain_.form, 0, 0};
+    call.payload = calls_.mark() == kNextOfRun ? record : record.subspan(sizeof plain_);
+    call.blocks.clear();
+    function_ = plain_.word;
+    has_call_ = true;
+    ++in_row_;
+  }
   // Whether the next call is still this worker's to do. See Revocation.
   bool claim() noexcept {
     if (taken_ >= skip_up_to_) {
@@ -168,6 +181,7 @@ class Worker {
   bool looked_early_ = false;  // for who sleeps, after the last result: without a barrier
   bool has_call_ = false;      // the record at the ring's front is begun
   FunctionId function_ = 0;    // its
+  wire::Short plain_{};        // the head of the last call that was as usual
   std::uint32_t told_ = 0;     // by weight, modulo 2^32
   // What had been heard when more of it was waited for in vain.
   std::optional<std::uint32_t> stood_still_at_;

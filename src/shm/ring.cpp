@@ -60,6 +60,8 @@ base::BytesView RingReader::read() {
     published -= skipped;
     read_length();
   }
+  mark_ = static_cast<std::uint32_t>(length >> 32);
+  length = static_cast<std::uint32_t>(length);
   std::uint64_t at = (begin & (size - 1)) + sizeof length;
   if (length > size || sizeof length + rounded(length) > published || at + length > size) {
     throw std::runtime_error("procession: a ring is corrupted");

@@ -32,9 +32,13 @@ struct RingMemory {
 
 namespace ring {
 
-// Before each record: its length in bytes; records begin at multiples of 8.
+// Before each record: its length in bytes and, in the upper half, a mark of its writer's. Records begin
+// at multiples of 8.
 using Length = std::uint64_t;
 inline constexpr Length kGoOnAtFront = ~Length{0};
+constexpr Length marked(std::size_t length, std::uint32_t mark) {
+  return Length{mark} << 32 | static_cast<std::uint32_t>(length);
+}
 
 constexpr std::uint64_t rounded(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
 
@@ -48,8 +52,9 @@ class RingWriter {
   // The largest record that always finds room once the reader has caught up.
   std::size_t largest() const noexcept { return memory_.data.size() / 2 - 16; }
 
-  // Room for a record of so many bytes, which `publish` publishes; null if there is none now.
-  std::byte* try_begin(std::size_t length) noexcept {
+  // Room for a record of so many bytes, which `publish` publishes; null if there is none now. `mark` is
+  // whatever its reader makes of it, but ~0.
+  std::byte* try_begin(std::size_t length, std::uint32_t mark = 0) noexcept {
     std::uint64_t size = memory_.data.size();
     std::uint64_t at = tail_ & (size - 1);
     std::uint64_t needed = sizeof(ring::Length) + ring::rounded(length);
@@ -64,7 +69,7 @@ class RingWriter {
       std::memcpy(data + at, &ring::kGoOnAtFront, sizeof ring::kGoOnAtFront);
       at = 0;
     }
-    ring::Length told = length;
+    ring::Length told = ring::marked(length, mark);
     std::memcpy(data + at, &told, sizeof told);
     return data + at + sizeof told;
   }
@@ -100,6 +105,8 @@ class RingReader {
     }
     return read();
   }
+  // Of the record last peeked at.
+  std::uint32_t mark() const noexcept { return mark_; }
   void pop() noexcept {
     head_ = next_;
     memory_.control->head.store(head_, std::memory_order_release);
@@ -118,6 +125,7 @@ class RingReader {
   std::uint64_t head_ = 0;
   std::uint64_t seen_tail_ = 0;
   std::uint64_t next_ = 0;  // where the record after the one peeked at begins
+  std::uint32_t mark_ = 0;
 };
 
 }  // namespace procession::shm
