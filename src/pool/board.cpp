@@ -86,6 +86,7 @@ void Board::reset(std::uint32_t index) noexcept {
   board.asleep.store(0, std::memory_order_relaxed);
   board.fence_first.store(1, std::memory_order_relaxed);
   board.left_cpu.store(-1, std::memory_order_relaxed);
+  board.woken_from.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
   board.ended.store(0, std::memory_order_relaxed);
   board.sample.store(0, std::memory_order_relaxed);

@@ -392,6 +392,7 @@ class Pool {
       std::atomic_signal_fence(std::memory_order_seq_cst);
     }
     if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
+    worker.woken_from.store(os::current_cpu(), std::memory_order_relaxed);
     if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
   }
   void take_results(std::uint32_t index);

@@ -40,6 +40,7 @@ Worker::Worker(os::Fd memory, std::uint32_t place, os::Fd front, os::Fd back, os
       arena_(std::move(arena), static_cast<int>(place) + 1),
       front_(std::move(front)),
       back_(std::move(back)),
+      has_own_cpu_(board_.workers() < static_cast<std::uint32_t>(os::affine_cpus())),
       pid_(os::current_pid()) {
   note_oom_counter();
   if (board_.max_rss() != 0) resident_.emplace();
@@ -206,7 +207,7 @@ void Worker::hear_revocation() noexcept {
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
 // and never meet, though another CPU idles. After so many short turns like that, one of them is to move.
 bool Worker::is_cramped() noexcept {
-  if (parent_.front_cpu.load(std::memory_order_relaxed) != os::current_cpu()) {
+  if (parent_.front_cpu.load(std::memory_order_relaxed) != os::current_cpu() && !woken_beside_) {
     cramped_ = 0;
     return false;
   }
@@ -231,11 +232,21 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
     if (parent_is_at_front()) os::ring(front_);
     os::ring(back_);  // who is at the front may be leaving
   }
-  if (is_cramped()) os::move_to_another_cpu();
+  if (is_cramped()) {
+    os::move_to_another_cpu();
+    if (woken_beside_) {  // by who sends more and more, and is met only by who is awake
+      woken_beside_ = false;
+      spins_ = kMostSpins;
+      own_.asleep.store(0, std::memory_order_relaxed);
+      return;
+    }
+  }
   own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
   on_sleep(true);
   base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());
   own_.left_cpu.store(-1, std::memory_order_relaxed);
+  woken_beside_ =
+      has_own_cpu_ && own_.woken_from.load(std::memory_order_relaxed) == os::current_cpu();
   on_sleep(false);
   own_.asleep.store(0, std::memory_order_relaxed);
   if (waited == base::Waited::kInterrupted) on_interrupt();

@@ -194,6 +194,8 @@ class Worker {
   std::int64_t cramped_since_ = 0;
   int most_cramped_ = 32;
   bool front_leaves_ = false;  // it is to, as soon as it wakes
+  bool woken_beside_ = false;  // on the CPU of who woke it, as it was last
+  const bool has_own_cpu_;     // there are enough for all workers and the parent
   const pid_t pid_;
   std::optional<os::ResidentSet> resident_;  // if there's a max_rss
   base::Deadline next_look_ = base::Deadline::now();
