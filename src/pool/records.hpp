@@ -3,6 +3,7 @@
 // the other end may be broken.
 //
 //   short header (16 bytes)   more of it, if it isn't all as usual   shm::Block × blocks   payload
+//   payload                   a call that is as the one before it: kNextOfRun
 //
 // Each cache line of a record goes from one CPU to another, which is most of what a short call costs.
 #pragma once

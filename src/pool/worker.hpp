@@ -36,8 +36,8 @@ class Worker {
   // Tells the parent that calls may come.
   void say_ready();
 
-  // The next call, or nothing after kStop or when `on_interrupt` throws. Blocks; `on_sleep` runs
-  // around a sleep (true before, false after), never around the short spin before it.
+  // Puts the next call into `call`; false after kStop. Blocks; `on_sleep` runs around a sleep (true
+  // before, false after), never around the short spin before it. What `on_interrupt` throws comes out.
   bool next(Call& call, const std::function<void(bool)>& on_sleep,
             const std::function<void()>& on_interrupt) {
     if (has_call_) {

@@ -112,6 +112,22 @@ TEST_F(Ring, CarriesEmptyRecords) {
   }
 }
 
+TEST_F(Ring, CarriesMarks) {
+  Shared shared(256);
+  RingWriter writer(shared.memory());
+  RingReader reader(shared.memory());
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    std::uint32_t mark = i % 3 == 0 ? 0 : ~std::uint32_t{0} - i;
+    ASSERT_TRUE(writer.try_begin(i % 40, mark));
+    writer.publish();
+    auto record = reader.peek();
+    ASSERT_TRUE(record);
+    EXPECT_EQ(record->size(), i % 40);
+    EXPECT_EQ(reader.mark(), mark);
+    reader.pop();
+  }
+}
+
 TEST_F(Ring, RefusesWhatHasNoRoom) {
   Shared shared(1024);
   RingWriter writer(shared.memory());
