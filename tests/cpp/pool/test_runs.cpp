@@ -30,7 +30,8 @@ class HeldCrew {
     holder = crew.submit(Act::kWait, gate.read_end());
     crew.began(51);
     for (std::size_t i = 0; i < 20; ++i) {
-      behind.push_back(crew.submit(i % 3 ? Act::kEcho : Act::kNothing, 0, i % 3 * 40));
+      constexpr Act kActs[] = {Act::kNothing, Act::kEcho, Act::kRaise, Act::kEcho};
+      behind.push_back(crew.submit(kActs[i % 4], 0, i % 4 * 40));
     }
     for (std::size_t i = 2; i < behind.size(); ++i) {
       EXPECT_NE(crew.id(behind[i]) & kOfRun, 0u) << "no run";
@@ -43,7 +44,11 @@ class HeldCrew {
     for (std::uint64_t number : behind) {
       Ending ending = crew.now(number);
       EXPECT_EQ(ending.count, 1);
-      if (ending.kind == OutcomeKind::kResult && ending.right) continue;
+      bool raises = (number - behind.front()) % 4 == 2;
+      if (raises ? ending.kind == OutcomeKind::kFailure
+                 : ending.kind == OutcomeKind::kResult && ending.right) {
+        continue;
+      }
       EXPECT_GT(but--, 0u) << "task " << number;
     }
     EXPECT_EQ(but, 0u);
@@ -125,7 +130,7 @@ TEST_F(Runs, WhoBeginsToListenHearsOfTasksOfOne) {
   std::map<std::uint64_t, int> done;
   std::optional<Event> event;
   while (stream->next(event, base::Deadline::never()) == base::Waited::kReady && event) {
-    if (event->kind == EventKind::kDone) ++done[event->task];
+    if (event->kind == EventKind::kDone || event->kind == EventKind::kFailed) ++done[event->task];
   }
   for (std::uint64_t number : held.behind) EXPECT_EQ(done[number], 1) << "task " << number;
 }
