@@ -222,7 +222,11 @@ void Crew::work(std::uint32_t place) {
 // --- the parent
 
 void Crew::start(std::uint32_t place) {
-  pid_t pid = os::fork_process();
+  pid_t pid = 0;
+  {
+    std::lock_guard lock(no_fork_);
+    pid = os::fork_process();
+  }
   if (pid == 0) work(place);
   os::Fd pidfd = os::open_pidfd(pid);
   {
@@ -290,6 +294,7 @@ void Crew::supervise() {
 
 std::uint64_t Crew::submit(Act act, std::uint64_t argument, std::size_t bytes,
                            const TaskOptions& options) {
+  std::lock_guard no_fork(no_fork_);
   std::unique_lock lock(mutex_);
   std::uint64_t number = jobs_.size();
   jobs_.push_back({act, number, argument});

@@ -121,6 +121,8 @@ class Crew {
   const bool all_;
   Tally* tally_;
   FunctionId function_;
+  // Held by who allocates: a sanitizer's allocator is not to be locked in a copy of the process.
+  std::mutex no_fork_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Ending> endings_;
