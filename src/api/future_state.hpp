@@ -3,7 +3,7 @@
 //
 // Many lie in one chunk of memory, which goes when all of them have gone.
 //
-// Counted by its handles and, until the task's end, by the pool's ledger. Who settles it writes the
+// Counted by its handles and, until the task's end, by the pool. Who settles it writes the
 // outcome first and then that it is done; from then on all but the references is fixed. A forked copy may
 // read what had been settled, and nothing else: another thread may have held the lock at the fork.
 #pragma once
@@ -113,7 +113,7 @@ struct alignas(64) FutureState {  // a cache line
   const std::uint32_t born;  // forks of this process until then
   const std::uint8_t at;     // of its chunk's
   pool::TaskId task = pool::kNoTask;
-  api::PoolCore* const core;  // there until the ledger has let go: a pool ends after its tasks
+  api::PoolCore* const core;  // there until that has let go: a pool ends after its tasks
   Hook* hooks = nullptr;
   std::unique_ptr<More> more;
   std::byte small[kSmall];  // the payload of an outcome
@@ -137,18 +137,18 @@ struct alignas(64) FutureState {  // a cache line
       if (used == kInChunk) begin_chunk();
       // Where there are many, the next ones aren't in the cache.
       if (used < kInChunk - kAhead) {
-        os::prefetch_to_write(states + (used + kAhead) * kSize);
+        os::prefetch_to_write(states + (used + kAhead) * sizeof(FutureState));
       } else if (!next) {
         fetch_next();
       }
       std::uint32_t place = used++;
-      return new (states + place * kSize) FutureState(owner, static_cast<std::uint8_t>(place));
+      return new (states + place * sizeof(FutureState))
+          FutureState(owner, static_cast<std::uint8_t>(place));
     }
     void begin_chunk();
     void fetch_next();
     void give_up() noexcept;
 
-    static constexpr std::size_t kSize = 64;
     static constexpr std::uint32_t kAhead = std::min(16U, kInChunk - 1);
 
     Chunk* chunk = nullptr;

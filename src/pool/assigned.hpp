@@ -24,8 +24,6 @@
 
 namespace procession::pool {
 
-// The id of a call of a run is its number, in the order of submits, with this.
-inline constexpr TaskId kOfRun = TaskId{1} << 63;
 inline constexpr std::uint32_t kLongestRun = 256;
 
 struct Run {
@@ -45,7 +43,10 @@ struct Run {
   std::uint32_t left() const noexcept { return count - answered; }
   std::uint64_t next_index() const noexcept { return first_index + answered; }
   std::uint64_t next_number() const noexcept { return first_number + answered; }
-  bool has(TaskId task) const noexcept { return task - (kOfRun | next_number()) < left(); }
+  TaskId next_id() const noexcept { return kOfRun | next_number(); }
+  bool has(TaskId task) const noexcept { return task - next_id() < left(); }
+  // Of a call that it has.
+  std::uint64_t index_of(TaskId task) const noexcept { return next_index() + (task - next_id()); }
   // For another call, of which there are fewer than kLongestRun.
   bool has_room(base::BytesView payload) const noexcept {
     return payload.size() <= std::min(kLargest, payloads.capacity() - payloads.size());
@@ -76,7 +77,6 @@ class Assigned {
     return front.run ? front.run->next_index() : front.index;
   }
   // The first entry's, or null.
-  Run* front_run() noexcept { return empty() ? nullptr : entries_.front().run.get(); }
   const Run* front_run() const noexcept { return empty() ? nullptr : entries_.front().run.get(); }
 
   // A call, the next one.
@@ -85,8 +85,8 @@ class Assigned {
     ++size_;
   }
 
-  // A run, the last entry until `end_run`; its calls are not counted before.
-  // Payloads are likely to be of that size.
+  // A run, the last entry until `end_run`; its calls are not counted before. Payloads are likely to be of
+  // that size.
   Run& begin_run(std::size_t payload) {
     spares_.reserve(kMostSpares);
     std::unique_ptr<Run> run;

@@ -177,17 +177,12 @@ void Pool::end_run() noexcept {
   unfinished_ += calls;
 }
 
-const Run* Pool::run_of(TaskId task) const noexcept {
+// The place that has a call in a run, or null.
+Pool::Place* Pool::place_with(TaskId task) noexcept {
   for (std::uint32_t i = 0; i < present_; ++i) {
-    if (const Run* run = places_[i].assigned.run_of(task)) return run;
+    if (places_[i].assigned.run_of(task)) return &places_[i];
   }
   return nullptr;
-}
-
-// Of the call of a run.
-Pool::Place& Pool::place_with(TaskId task) noexcept {
-  return *std::find_if(places_.begin(), places_.end(),
-                       [task](const Place& place) { return place.assigned.run_of(task); });
 }
 
 // Puts the calls of its runs into the ledger, all or none.
@@ -371,9 +366,8 @@ void Pool::revoke(Place& place) {
   requeue(place, keep);
 }
 
-// Puts all but the first `keep` calls of a place back at the front of the queue.
+// Puts all but the first `keep` calls of a place, which has no runs, back at the front of the queue.
 void Pool::requeue(Place& place, std::size_t keep) {
-  unfold(place);
   while (place.assigned.size() > keep) {
     std::uint32_t slot = place.assigned.pop_back();
     Task& task = tasks_[slot];

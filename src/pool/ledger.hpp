@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "base/bytes.hpp"
-#include "pool/assigned.hpp"
 #include "pool/board.hpp"
 #include "pool/task_options.hpp"
 #include "shm/arena.hpp"

@@ -139,16 +139,16 @@ void Pool::erase(std::uint32_t slot) noexcept {
 
 bool Pool::is_assigned(TaskId id) {
   Hold hold(*this);
-  if (run_of(id)) return true;
+  if (place_with(id)) return true;
   Task* task = find(id);
   return task && task->assigned;
 }
 
 void* Pool::cancel(TaskId id, bool running) {
   Hold hold(*this);
-  if (run_of(id)) {
+  if (Place* place = place_with(id)) {
     if (!running) return nullptr;
-    unfold(place_with(id));
+    unfold(*place);
   }
   Task* task = find(id);
   if (!task) return nullptr;

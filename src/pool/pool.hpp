@@ -321,7 +321,6 @@ class Pool {
     std::vector<bool> knows;     // functions
     std::uint64_t sent = 0;      // calls so far
     std::uint64_t done = 0;      // results so far
-    std::uint64_t ended = 0;     // as the worker said when it was asked
     std::uint64_t sample = 0;    // the last of its Samples that was noted
     std::uint64_t expected = 0;  // ns of work given to it
     std::uint64_t done_at_last_look = 0;
@@ -365,8 +364,7 @@ class Pool {
   void begin_run(Place& place, FunctionId function, std::uint16_t form,
                  std::size_t payload) noexcept;
   void end_run() noexcept;
-  const Run* run_of(TaskId task) const noexcept;
-  Place& place_with(TaskId task) noexcept;
+  Place* place_with(TaskId task) noexcept;
   void unfold(Place& place);
   void pump_locked();
   void pump_for_others();
@@ -415,11 +413,12 @@ class Pool {
   void look_after_doomed();
   void release_orphans(Place& place);
   void take_back_unbegun();
-  Run* await(Place& place, TaskId task);
+  const Run* await(Place& place, TaskId task);
   bool take_plain_result(Place& place, base::BytesView record);
   void answer_run(Place& place, std::uint32_t calls, std::uint64_t took, std::uint16_t form,
                   base::BytesView payload);
-  void take_nothings(Place& place, std::uint64_t most);
+  void take_nothings(Place& place, std::uint64_t ended, std::uint64_t most);
+  void abandon_results(Place& place) noexcept;
   void note_sample(Place& place, std::uint64_t word) noexcept;
   bool answer_quickly(Place& place, std::uint64_t took, std::uint16_t form,
                       base::BytesView payload);

@@ -29,6 +29,8 @@ using FunctionId = std::uint32_t;
 
 inline constexpr TaskId kNoTask = ~TaskId{0};
 inline constexpr TaskId kAnyTask = kNoTask - 1;
+// The id of a call of a run (pool/assigned) is its number, in the order of submits, with this.
+inline constexpr TaskId kOfRun = TaskId{1} << 63;
 
 // Payloads above this many bytes go through the arena. Rings are large enough for any below.
 inline constexpr std::size_t kLargestInline = 64 << 10;
@@ -210,21 +212,14 @@ inline RecordRest read_record(base::BytesView record, CallHeader& header) {
   return rest_of(record, more.blocks);
 }
 
-// The head of a call that is as usual, ahead of its payload; nothing if it's more than that.
-inline std::optional<wire::Short> plain_call(base::BytesView record) noexcept {
+// The head of a record that is as usual, ahead of its payload; nothing if it's more than that, or of
+// another kind.
+template <class Kind>
+std::optional<wire::Short> plain_head(base::BytesView record, Kind kind) noexcept {
   wire::Short head;
   if (record.size() < sizeof head) return std::nullopt;
   std::memcpy(&head, record.data(), sizeof head);
-  bool is_plain = !head.has_more && head.kind == static_cast<std::uint8_t>(CallKind::kCall);
-  return is_plain ? std::optional(head) : std::nullopt;
-}
-
-// The same of a result.
-inline std::optional<wire::Short> plain_result(base::BytesView record) noexcept {
-  wire::Short head;
-  if (record.size() < sizeof head) return std::nullopt;
-  std::memcpy(&head, record.data(), sizeof head);
-  bool is_plain = !head.has_more && head.kind == static_cast<std::uint8_t>(ResultKind::kResult);
+  bool is_plain = !head.has_more && head.kind == static_cast<std::uint8_t>(kind);
   return is_plain ? std::optional(head) : std::nullopt;
 }
 

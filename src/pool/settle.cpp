@@ -20,25 +20,17 @@ constexpr std::uint32_t kMostFailedStarts = 10;
 
 // Has what a worker answers be the first call that it was given: those before it have ended, and gave
 // nothing. The run that it is of, or null; std::runtime_error if it isn't there.
-inline Run* Pool::await(Place& place, TaskId id) {
+inline const Run* Pool::await(Place& place, TaskId id) {
   auto is_first = [&] {
-    if (const Run* run = place.assigned.front_run()) return (kOfRun | run->next_number()) == id;
+    if (const Run* run = place.assigned.front_run()) return run->next_id() == id;
     return !place.assigned.empty() && id_of(place.assigned.front_slot()) == id;
   };
   if (!is_first()) {
-    auto go_on = [&] {
-      while (!is_first() && !place.assigned.empty() && place.assigned.front_index() < place.ended) {
-        take_nothings(place, 1);
-      }
-    };
-    go_on();
-    if (!is_first()) {
-      place.ended = board_.worker(index_of(place)).ended.load(std::memory_order_acquire);
-      go_on();
+    std::uint64_t ended = board_.worker(index_of(place)).ended.load(std::memory_order_acquire);
+    while (!is_first() && !place.assigned.empty() && place.assigned.front_index() < ended) {
+      take_nothings(place, ended, 1);
     }
-    if (!is_first()) {
-      throw std::runtime_error("procession: a result that nobody asked for");
-    }
+    if (!is_first()) throw std::runtime_error("procession: a result that nobody asked for");
   }
   return place.assigned.front_run();
 }
@@ -60,37 +52,38 @@ inline void Pool::note_answers(Place& place, FunctionId function, std::uint32_t 
 void Pool::note_sample(Place& place, std::uint64_t word) noexcept {
   if (std::exchange(place.sample, word) == word) return;
   auto sample = Sample::of(word);
-  if (sample.ns > 0 && sample.function < functions_.size())
-    functions_[sample.function].note(sample.ns);
+  if (sample.ns == 0 || sample.function >= functions_.size()) return;
+  functions_[sample.function].note(sample.ns);
+}
+
+// Lets go of what a worker has sent that is not to be trusted.
+void Pool::abandon_results(Place& place) noexcept {
+  place.results.abandon();
+  WorkerBoard& worker = board_.worker(index_of(place));
+  worker.ended_seen.store(worker.ended.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 void Pool::take_results(std::uint32_t index) {
   Place& place = places_[index];
   WorkerBoard& worker = board_.worker(index);
   if (place.corrupted) {
-    place.results.abandon();
-    worker.ended_seen.store(worker.ended.load(std::memory_order_relaxed),
-                            std::memory_order_relaxed);
+    abandon_results(place);
     return;
   }
   if (worker.has_told.load(std::memory_order_relaxed)) worker.has_told.exchange(0);
   std::uint64_t done = place.done;
   std::uint64_t ended = worker.ended.load(std::memory_order_acquire);  // ahead of looks at records
-  place.ended = ended;
   note_sample(place, worker.sample.load(std::memory_order_relaxed));
   try {
     while (std::optional<base::BytesView> record = place.results.peek()) {
       if (!take_plain_result(place, *record)) take_result(place, *record);
       place.results.pop();
     }
-    place.ended = ended;
-    take_nothings(place, place.assigned.size());
+    take_nothings(place, ended, place.assigned.size());
     worker.ended_seen.store(ended, std::memory_order_relaxed);
   } catch (const std::runtime_error&) {  // its memory is corrupted: it is not to be trusted
     place.corrupted = true;
-    place.results.abandon();
-    worker.ended_seen.store(worker.ended.load(std::memory_order_relaxed),
-                            std::memory_order_relaxed);
+    abandon_results(place);
     os::send_signal(place.pidfd, os::kKill);
     return;
   }
@@ -167,7 +160,7 @@ void Pool::answer(Place& place, ResultHeader& header, base::BytesView payload,
 
 // A result without anything else to say, of a task without anything to see to.
 bool Pool::take_plain_result(Place& place, base::BytesView record) {
-  std::optional<wire::Short> head = plain_result(record);
+  std::optional<wire::Short> head = plain_head(record, ResultKind::kResult);
   if (!head || broken_ || place.stopped) return false;
   base::BytesView payload = record.subspan(sizeof *head);
   if (await(place, head->task)) {
@@ -216,16 +209,16 @@ inline void Pool::settle(std::span<void* const> futures, FunctionId function, st
   }
 }
 
-// Calls that have ended without a record gave nothing, and took about as long as others: the first so
-// many of them.
-void Pool::take_nothings(Place& place, std::uint64_t most) {
-  if (place.ended > place.sent) {
+// The calls up to `ended` that have no record gave nothing, and took about as long as others: the first
+// so many of them.
+void Pool::take_nothings(Place& place, std::uint64_t ended, std::uint64_t most) {
+  if (ended > place.sent) {
     throw std::runtime_error("procession: a call has ended that wasn't sent");
   }
-  while (most > 0 && !place.assigned.empty() && place.assigned.front_index() < place.ended) {
+  while (most > 0 && !place.assigned.empty() && place.assigned.front_index() < ended) {
     std::uint64_t calls = 1;
     if (const Run* run = place.assigned.front_run()) {
-      calls = std::min<std::uint64_t>({most, run->left(), place.ended - run->next_index()});
+      calls = std::min<std::uint64_t>({most, run->left(), ended - run->next_index()});
       answer_run(place, static_cast<std::uint32_t>(calls), 0, 0, {});
     } else if (!answer_quickly(place, 0, 0, {})) {
       ResultHeader nothing;
@@ -276,7 +269,7 @@ void Pool::take_message(const Place& place, const ResultHeader& header, base::By
   message.form = header.form;
   message.place = index_of(place);
   message.pid = place.pid;
-  if (const Run* run = run_of(header.task)) {
+  if (const Run* run = place.assigned.run_of(header.task)) {
     message.task = header.task & ~kOfRun;
     message.function = run->function;
   } else if (const Task* task = find(header.task)) {

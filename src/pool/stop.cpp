@@ -70,17 +70,17 @@ Pool::Clock::time_point Pool::keep_time_of(Place& place, Clock::time_point now) 
 // has ended meanwhile.
 bool Pool::stop_running(std::uint32_t slot) {
   TaskId id = id_of(slot);
-  Place* place = &place_of(tasks_[slot]);
-  unfold(*place);
-  revoke(*place);
+  Place& place = place_of(tasks_[slot]);
+  unfold(place);
+  revoke(place);
   if (!tasks_[slot].assigned) return true;
   // All that it had begun before has ended, and is on its way.
-  take_results(index_of(*place));
-  if (!find(id) || place->corrupted) return false;
+  take_results(index_of(place));
+  if (!find(id) || place.corrupted) return false;
   if (!tasks_[slot].assigned) return true;  // taken back meanwhile, from one that is to be replaced
-  if (place->assigned.front_slot() != slot) return false;
-  if (place->assigned.size() > 1) return false;  // what is behind it couldn't be taken back
-  stop_worker(*place);
+  if (place.assigned.front_slot() != slot) return false;
+  if (place.assigned.size() > 1) return false;  // what is behind it couldn't be taken back
+  stop_worker(place);
   return true;
 }
 

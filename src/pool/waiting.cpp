@@ -105,9 +105,8 @@ bool Pool::keeps_a_worker_off() const noexcept {
 bool Pool::comes_with_others(TaskId awaited) {
   if (wants_all()) return false;
   Hold hold(*this);
-  if (const Run* run = run_of(awaited)) {
-    std::uint64_t index = run->first_index + (awaited - (kOfRun | run->first_number));
-    return place_with(awaited).sent > index + kInLine;
+  if (const Place* place = place_with(awaited)) {
+    return place->sent > place->assigned.run_of(awaited)->index_of(awaited) + kInLine;
   }
   const Task* task = find(awaited);
   return task && task->assigned && places_[task->place].sent > task->index + kInLine;

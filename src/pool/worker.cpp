@@ -142,7 +142,7 @@ bool Worker::next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
       sleep(on_sleep, on_interrupt);
       continue;
     }
-    if (is_plain(*record)) {
+    if (read_plain(*record)) {
       if (!claim()) {
         calls_.pop();
         continue;
@@ -323,22 +323,21 @@ bool Worker::parent_is_at_front() const noexcept {
 }
 
 void Worker::ring_if_wanted(TaskId task) noexcept {
-  ParentBoard& parent = parent_;
   bool low = taken_ >= own_.ring_after.load(std::memory_order_relaxed);
   bool wanted = low || task == kNoTask;
-  if (parent.front_asleep.load(std::memory_order_relaxed)) {
-    TaskId awaited = parent.awaited.load(std::memory_order_relaxed);
+  if (parent_.front_asleep.load(std::memory_order_relaxed)) {
+    TaskId awaited = parent_.awaited.load(std::memory_order_relaxed);
     if ((wanted || awaited == kAnyTask || awaited == task) &&
-        parent.front_asleep.exchange(0, std::memory_order_relaxed)) {
+        parent_.front_asleep.exchange(0, std::memory_order_relaxed)) {
       if (task != kNoTask) {  // else tell() rings, on any thread
-        rang_beside_ = parent.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
+        rang_beside_ = parent_.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
       }
       os::ring(front_);
     }
-  } else if (!parent.front_present.load(std::memory_order_relaxed) &&
-             parent.back_asleep.load(std::memory_order_relaxed) &&
-             (wanted || parent.back_wants_all.load(std::memory_order_relaxed)) &&
-             parent.back_asleep.exchange(0, std::memory_order_relaxed)) {
+  } else if (!parent_.front_present.load(std::memory_order_relaxed) &&
+             parent_.back_asleep.load(std::memory_order_relaxed) &&
+             (wanted || parent_.back_wants_all.load(std::memory_order_relaxed)) &&
+             parent_.back_asleep.exchange(0, std::memory_order_relaxed)) {
     os::ring(back_);
   }
 }

@@ -46,7 +46,7 @@ class Worker {
     }
     if (!rang_beside_) {
       std::optional<base::BytesView> record = calls_.peek();
-      if (record && is_plain(*record)) {
+      if (record && read_plain(*record)) {
         if (claim()) {
           begin_plain(call, *record);
           return true;
@@ -104,13 +104,13 @@ class Worker {
   void wait_to_be_heard(std::uint32_t weight);
   bool next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
                    const std::function<void()>& on_interrupt);
-  // Of the record just peeked at, once: whether it is a call that is as usual, with its head in `plain_`.
-  bool is_plain(base::BytesView record) noexcept {
+  // Has the head of the record just peeked at be in `plain_`, once; false if it is no call that is as usual.
+  bool read_plain(base::BytesView record) noexcept {
     if (calls_.mark() == kNextOfRun) {
       ++plain_.task;
       return true;
     }
-    std::optional<wire::Short> head = plain_call(record);
+    std::optional<wire::Short> head = plain_head(record, CallKind::kCall);
     if (head) plain_ = *head;
     return head.has_value();
   }

@@ -32,8 +32,8 @@ TEST_F(AMutex, IsHeldByOneThreadAtATime) {
   EXPECT_EQ(count, 200'000);
 }
 
-// Each in turn has it so often that it may become the favourite, while another may want it, too.
-TEST_F(AMutex, ChangesItsFavourite) {
+// Each in turn has it so often that it would become the favourite, or does, while the others want it, too.
+TEST_F(AMutex, IsHeldByItsFavouriteAlone) {
   Mutex mutex;
   int count = 0;
   std::atomic<int> turn = 0;

@@ -2,8 +2,10 @@
 // Tasks that are submitted one after the other, and what is not in the ledger but in a run of its worker.
 #include <gtest/gtest.h>
 
+#include <map>
+#include <optional>
 #include <random>
-#include <thread>
+#include <vector>
 
 #include "crew.hpp"
 
