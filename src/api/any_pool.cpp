@@ -174,9 +174,14 @@ AnyFuture AnyPool::submit(const TaskTarget& target, TaskDraft& draft,
 
 AnyFuture AnyPool::submit(const TaskTarget& target, std::span<const std::byte> arguments,
                           const TaskOptions* options) const {
-  if (!options) return core().submit(target, arguments, nullptr);
-  pool::TaskOptions given = options_of(*options);
-  return core().submit(target, arguments, &given);
+  if (options) return submit_with(target, arguments, *options);
+  return core().submit(target, arguments);
+}
+
+AnyFuture AnyPool::submit_with(const TaskTarget& target, std::span<const std::byte> arguments,
+                               const TaskOptions& options) const {
+  pool::TaskOptions given = options_of(options);
+  return core().submit(target, arguments, given);
 }
 
 void AnyPool::shutdown(bool wait, bool cancel_futures) const {

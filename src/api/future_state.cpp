@@ -82,21 +82,25 @@ struct FutureState::Chunk {
 
 thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
 
-void FutureState::Maker::begin_chunk() {
+void FutureState::Maker::get_ready() {
   // Once that has been, what a thread still makes keeps its last chunk for good.
   struct GiveUp {
     void operator()(Maker* maker) const noexcept { maker->give_up(); }
   };
   thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
   static_cast<void>(at_end.get());
-  chunk = next ? std::exchange(next, nullptr) : Chunk::make();
+  if (used < kInChunk) {
+    next = Chunk::make();
+    ahead = next->memory[0];
+    ready = kInChunk;
+    return;
+  }
+  bool is_fetched = next != nullptr;
+  chunk = is_fetched ? std::exchange(next, nullptr) : Chunk::make();
   states = chunk->memory[0];
+  if (!is_fetched) ahead = states + kAhead * sizeof(FutureState);
   used = 0;
-}
-
-void FutureState::Maker::fetch_next() {
-  next = Chunk::make();
-  for (std::uint32_t i = 0; i < kAhead; ++i) os::prefetch_to_write(next->memory[i]);
+  ready = kInChunk - kAhead;
 }
 
 void FutureState::Maker::give_up() noexcept {
@@ -223,9 +227,7 @@ AnyFuture::AnyFuture(const AnyFuture& other) noexcept : state_(other.state_) {
   if (state_) state_->ref();
 }
 
-AnyFuture::~AnyFuture() {
-  if (state_) state_->unref();
-}
+void AnyFuture::let_go(FutureState* state) noexcept { state->unref(); }
 
 namespace {
 

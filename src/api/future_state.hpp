@@ -29,7 +29,16 @@ namespace procession::detail {
 
 struct alignas(64) FutureState {  // a cache line
   // One whose first two references are a handle's and the pool's.
-  static FutureState* make(api::PoolCore& owner) { return Maker::of_this_thread.make(owner); }
+  static FutureState* make(api::PoolCore& owner) {
+    Maker& maker = Maker::of_this_thread;
+    if (!maker.is_ready()) maker.get_ready();
+    return maker.make(owner);
+  }
+  // Null if that takes more than a moment.
+  static FutureState* make_at_once(api::PoolCore& owner) noexcept {
+    Maker& maker = Maker::of_this_thread;
+    return maker.is_ready() ? maker.make(owner) : nullptr;
+  }
   // Gives memory back that is kept for the next ones.
   static void let_spares_go() noexcept;
   // Of that memory; a fork is to have it.
@@ -133,20 +142,16 @@ struct alignas(64) FutureState {  // a cache line
 
   // Of a thread, and there until its very end: destructors of what else belongs to it may submit, too.
   struct Maker {
-    FutureState* make(api::PoolCore& owner) {
-      if (used == kInChunk) begin_chunk();
-      // Where there are many, the next ones aren't in the cache.
-      if (used < kInChunk - kAhead) {
-        os::prefetch_to_write(states + (used + kAhead) * sizeof(FutureState));
-      } else if (!next) {
-        fetch_next();
-      }
+    bool is_ready() const noexcept { return used != ready; }
+    // If it is.
+    FutureState* make(api::PoolCore& owner) noexcept {
+      os::prefetch_to_write(ahead);  // where there are many, the next ones aren't in the cache
+      ahead += sizeof(FutureState);
       std::uint32_t place = used++;
       return new (states + place * sizeof(FutureState))
           FutureState(owner, static_cast<std::uint8_t>(place));
     }
-    void begin_chunk();
-    void fetch_next();
+    void get_ready();
     void give_up() noexcept;
 
     static constexpr std::uint32_t kAhead = std::min(16U, kInChunk - 1);
@@ -154,9 +159,11 @@ struct alignas(64) FutureState {  // a cache line
     Chunk* chunk = nullptr;
     Chunk* next = nullptr;        // if few are left of that
     std::byte* states = nullptr;  // its
+    std::byte* ahead = nullptr;   // kAhead states behind the one to be made
     std::uint32_t used = kInChunk;
+    std::uint32_t ready = kInChunk;  // so many of them can be made before it gets ready anew
 
-    static thread_local constinit Maker of_this_thread;
+    [[gnu::tls_model("initial-exec")]] static thread_local constinit Maker of_this_thread;
   };
 
   FutureState(api::PoolCore& owner, std::uint8_t place) noexcept

@@ -124,9 +124,10 @@ struct PoolCore::LastFunction {
     return serial == of_serial && name == of_name;
   }
 
-  static thread_local constinit LastFunction of_this_thread;
+  [[gnu::tls_model("initial-exec")]] static thread_local constinit LastFunction of_this_thread;
 };
-thread_local constinit PoolCore::LastFunction PoolCore::LastFunction::of_this_thread;
+[[gnu::tls_model("initial-exec")]] thread_local constinit PoolCore::LastFunction
+    PoolCore::LastFunction::of_this_thread;
 
 inline pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
   const LastFunction& last = LastFunction::of_this_thread;
@@ -208,29 +209,39 @@ void PoolCore::look_after(FutureState& state) {
   }
 }
 
-detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
-                                   const pool::TaskOptions* options) {
+// Most calls take this way, so nothing in it needs a place on the stack.
+detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload) {
   const LastFunction& last = LastFunction::of_this_thread;
-  bool is_usual = !options && setup_.max_pending == 0 && last.is(serial_, target.name) && is_here();
-  if (!is_usual) return submit_any(target, payload, options, nullptr);
-  FutureState* state = FutureState::make(*this);
-  state->task = pool_.submit_to_run(last.id, 0, payload, state);
-  if (state->task == pool::kNoTask) return submit_any(target, payload, options, state);
-  detail::AnyFuture future(state);
-  if (may_grow_.load(std::memory_order_relaxed) || pool_.has_unsettled()) look_after(*state);
+  bool is_usual = payload.size() <= base::kFew && setup_.max_pending == 0 &&
+                  last.is(serial_, target.name) && is_here();
+  FutureState* state = is_usual ? FutureState::make_at_once(*this) : nullptr;
+  if (!state) return submit_any(target, payload, nullptr);
+  pool::Pool::Given given = pool_.submit_at_once(last.id, 0, payload, state);
+  if (given.task == pool::kNoTask) return submit_any(target, payload, state);
+  state->task = given.task;
+  bool needs_more = pool::Pool::needs_waking(*given.worker) || pool_.has_unsettled() ||
+                    may_grow_.load(std::memory_order_relaxed);
+  return needs_more ? submitted(*state, *given.worker) : detail::AnyFuture(state);
+}
+
+[[gnu::noinline]] detail::AnyFuture PoolCore::submitted(FutureState& state,
+                                                        pool::WorkerBoard& worker) {
+  detail::AnyFuture future(&state);
+  pool::Pool::wake(worker);
+  look_after(state);
   return future;
 }
 
-// `state`: its future's, or null.
-detail::AnyFuture PoolCore::submit_any(const detail::TaskTarget& target, base::BytesView payload,
-                                       const pool::TaskOptions* options, FutureState* state) {
+// `state`: its future's, or null. `give` gives a task of the function to the pool.
+template <class Give>
+detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, FutureState* state,
+                                      Give give) {
   detail::AnyFuture future(state);
   pool::TaskId task = pool::kNoTask;
   try {
     pool::FunctionId id = admit(target);
     if (!state) future = detail::AnyFuture(state = FutureState::make(*this));
-    task = options ? pool_.submit(id, 0, payload, state, {}, *options)
-                   : pool_.submit(id, 0, payload, state);
+    task = give(id, state);
   } catch (...) {
     if (state) state->unref();  // the pool's
     throw;
@@ -239,30 +250,47 @@ detail::AnyFuture PoolCore::submit_any(const detail::TaskTarget& target, base::B
   return future;
 }
 
+[[gnu::noinline]] detail::AnyFuture PoolCore::submit_any(const detail::TaskTarget& target,
+                                                         base::BytesView payload,
+                                                         FutureState* state) {
+  return submit_by(target, state, [&](pool::FunctionId function, FutureState* future) {
+    return pool_.submit(function, 0, payload, future);
+  });
+}
+
+detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload,
+                                   const pool::TaskOptions& options) {
+  return submit_by(target, nullptr, [&](pool::FunctionId function, FutureState* future) {
+    return pool_.submit(function, 0, payload, future, {}, options);
+  });
+}
+
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, TaskWriter& writer,
                                    const pool::TaskOptions* options) {
   const base::Bytes& payload = writer.payload();
-  if (writer.is_small()) return submit(target, payload, options);
-  pool::FunctionId id = admit(target);
-  FutureState* state = FutureState::make(*this);
-  detail::AnyFuture future(state);
+  if (writer.is_small()) {
+    return options ? submit(target, payload, *options) : submit(target, payload);
+  }
   std::vector<shm::Block> blocks = writer.take_blocks();
   pool::TaskId task = pool::kNoTask;
-  std::optional<OsError> refused;
-  try {
-    task = pool_.submit(id, 0, payload, state, blocks, options ? *options : pool::TaskOptions());
-  } catch (const base::OsError& error) {
-    refused.emplace(error.error_number(), "can't submit a task: " + error.attempted());
-  }
-  if (task == pool::kNoTask) {
+  auto give = [&](pool::FunctionId function, FutureState* future) {
+    pool::TaskOptions given = options ? *options : pool::TaskOptions();
+    task = pool_.submit(function, 0, payload, future, blocks, given);
+    return task;
+  };
+  auto release_all = [&] {
+    if (task != pool::kNoTask) return;
     for (shm::Block block : blocks) pool_.release(block);
+  };
+  try {
+    return submit_by(target, nullptr, give);
+  } catch (const base::OsError& error) {
+    release_all();
+    throw OsError(error.error_number(), "can't submit a task: " + error.attempted());
+  } catch (...) {
+    release_all();
+    throw;
   }
-  if (refused) {
-    state->unref();
-    throw OsError(*refused);
-  }
-  see_to(*state, task);
-  return future;
 }
 
 shm::Block PoolCore::put(base::BytesView bytes) {

@@ -77,8 +77,9 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   detail::AnyFuture submit(const detail::TaskTarget& target, TaskWriter& writer,
                            const pool::TaskOptions* options);
   // Of a payload up to pool::kLargestInline.
+  detail::AnyFuture submit(const detail::TaskTarget& target, base::BytesView payload);
   detail::AnyFuture submit(const detail::TaskTarget& target, base::BytesView payload,
-                           const pool::TaskOptions* options);
+                           const pool::TaskOptions& options);
 
   void shutdown(bool wait, bool cancel_futures);
   bool is_closed() const noexcept { return pool_.is_closed(); }
@@ -114,7 +115,11 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   };
 
   detail::AnyFuture submit_any(const detail::TaskTarget& target, base::BytesView payload,
-                               const pool::TaskOptions* options, detail::FutureState* state);
+                               detail::FutureState* state);
+  template <class Give>
+  detail::AnyFuture submit_by(const detail::TaskTarget& target, detail::FutureState* state,
+                              Give give);
+  detail::AnyFuture submitted(detail::FutureState& state, pool::WorkerBoard& worker);
   void look_after(detail::FutureState& state);
   pool::FunctionId admit(const detail::TaskTarget& target);
   void see_to(detail::FutureState& state, pool::TaskId task);

@@ -29,6 +29,30 @@ inline std::string_view as_text(BytesView bytes) noexcept {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// memcpy for what is mostly so few bytes, for which it makes no call.
+inline constexpr std::size_t kFew = 16;
+inline void copy(std::byte* to, BytesView from) noexcept {
+  const std::byte* data = from.data();
+  std::size_t size = from.size();
+  auto both_ends = [&]<class Word>(Word first, Word last) {
+    std::memcpy(&first, data, sizeof first);
+    std::memcpy(&last, data + size - sizeof last, sizeof last);
+    std::memcpy(to, &first, sizeof first);
+    std::memcpy(to + size - sizeof last, &last, sizeof last);
+  };
+  if (size > kFew) {
+    std::memcpy(to, data, size);
+  } else if (size >= 8) {
+    both_ends(std::uint64_t{}, std::uint64_t{});
+  } else if (size >= 4) {
+    both_ends(std::uint32_t{}, std::uint32_t{});
+  } else if (size > 0) {
+    to[0] = data[0];
+    to[size / 2] = data[size / 2];
+    to[size - 1] = data[size - 1];
+  }
+}
+
 class ByteWriter {
  public:
   template <class Number>

@@ -11,7 +11,8 @@ namespace procession::os {
 
 namespace {
 
-constexpr std::uint32_t kMostPatience = 1 << 20;
+// Takes about as long as it costs to give the favour away once.
+constexpr std::uint32_t kMostPatience = 1 << 12;
 
 #ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
 constexpr bool kFavours = false;

@@ -6,9 +6,9 @@
 // for other processes, for as long as several short tasks of a pool take. So a thread that has had the
 // mutex `patience` times in a row becomes its favourite, which takes it by a plain store; another one that
 // wants it takes the favour away, has a barrier done on every CPU (os/barrier), and waits until the
-// favourite is out. To come by it again takes twice as long. No other thread is ever the favourite: one
-// that lost the favour long ago may still be about to store. (shm/biased_mutex is the same between
-// processes, which may die.)
+// favourite is out. To come by it again takes twice as long, up to a bound. No other thread is ever the
+// favourite: one that lost the favour long ago may still be about to store. (shm/biased_mutex is the same
+// between processes, which may die.)
 //
 //   favourite:  inside = 1;  is it me still? ── yes ──► holds it ──► inside = 0
 //   another:    has word;  favourite = nobody;  barrier everywhere;  waits for inside == 0 ──► holds it
@@ -25,7 +25,7 @@ namespace procession::os {
 class Mutex {
  public:
   void lock() noexcept {
-    if (favourite_.load(std::memory_order_relaxed) == this_thread() && enter_as_favourite()) return;
+    if (try_lock_as_favourite()) return;
     std::uint32_t free = kFree;
     if (!word_.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) wait();
     if (last_ == this_thread() && ++in_row_ < patience_) return;
@@ -33,11 +33,19 @@ class Mutex {
   }
   void unlock() noexcept {
     if (favourite_holds_) {
-      favourite_holds_ = false;
-      inside_.store(0, std::memory_order_release);
+      unlock_as_favourite();
     } else if (word_.exchange(kFree, std::memory_order_release) == kAwaited) {
       futex_wake(word_, 1);
     }
+  }
+
+  // For who does without it unless it is the favourite.
+  bool try_lock_as_favourite() noexcept {
+    return favourite_.load(std::memory_order_relaxed) == this_thread() && enter_as_favourite();
+  }
+  void unlock_as_favourite() noexcept {
+    favourite_holds_ = false;
+    inside_.store(0, std::memory_order_release);
   }
 
  private:

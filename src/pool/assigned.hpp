@@ -38,7 +38,9 @@ struct Run {
   std::uint32_t answered = 0;  // the first of them
   std::array<void*, kLongestRun> futures;
   std::array<std::uint16_t, kLongestRun> sizes;  // of payloads
-  base::Bytes payloads;                          // one after the other
+  std::unique_ptr<std::byte[]> payloads;         // one after the other
+  std::size_t used = 0;                          // bytes of them
+  std::size_t room = 0;
 
   std::uint32_t left() const noexcept { return count - answered; }
   std::uint64_t next_index() const noexcept { return first_index + answered; }
@@ -47,14 +49,21 @@ struct Run {
   bool has(TaskId task) const noexcept { return task - next_id() < left(); }
   // Of a call that it has.
   std::uint64_t index_of(TaskId task) const noexcept { return next_index() + (task - next_id()); }
+  // For payloads, of which it has none.
+  void make_room(std::size_t bytes) {
+    if (room < bytes) payloads = std::make_unique_for_overwrite<std::byte[]>(room = bytes);
+    used = 0;
+  }
   // For another call, of which there are fewer than kLongestRun.
   bool has_room(base::BytesView payload) const noexcept {
-    return payload.size() <= std::min(kLargest, payloads.capacity() - payloads.size());
+    return payload.size() <= std::min(kLargest, room - used);
   }
-  void add(void* future, base::BytesView payload) noexcept {
-    if (!payload.empty()) payloads.insert(payloads.end(), payload.begin(), payload.end());
+  TaskId add(void* future, base::BytesView payload) noexcept {
+    base::copy(payloads.get() + used, payload);
+    used += payload.size();
     sizes[count] = static_cast<std::uint16_t>(payload.size());
-    futures[count++] = future;
+    futures[count] = future;
+    return kOfRun | (first_number + count++);
   }
 };
 
@@ -97,8 +106,7 @@ class Assigned {
       spares_.pop_back();
     }
     run->count = run->answered = 0;
-    run->payloads.clear();
-    run->payloads.reserve(std::min(payload, Run::kLargest) * kLongestRun);
+    run->make_room(std::min(payload, Run::kLargest) * kLongestRun);
     Run& begun = *entries_.emplace_back(std::move(run)).run;
     ++runs_;
     return begun;
@@ -149,7 +157,7 @@ class Assigned {
         continue;
       }
       const Run& run = *entry.run;
-      base::BytesView payloads = run.payloads;
+      base::BytesView payloads(run.payloads.get(), run.used);
       for (std::uint32_t i = 0; i < run.count; ++i) {
         base::BytesView payload = payloads.first(run.sizes[i]);
         payloads = payloads.subspan(run.sizes[i]);

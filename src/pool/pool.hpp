@@ -155,22 +155,38 @@ class Pool {
   TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks, const TaskOptions& options = {});
 
-  // Only if it comes next in a row that a worker is being given: kNoTask if there is none for it.
-  TaskId submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
-                       void* future) noexcept {
-    std::lock_guard lock(mutex_);
-    Run* run = quick_.run;
-    bool is_next = run && run->count < quick_.most && run->function == function &&
-                   run->form == form && run->has_room(payload);
-    if (!is_next) return kNoTask;
-    TaskId task = kOfRun | (run->first_number + run->count);
-    shm::RingWriter& calls = quick_.place->calls;
-    bool is_written = run->count == 0 ? write_plain_call(calls, task, function, form, payload)
-                                      : write_next_call(calls, payload);
-    if (!is_written) return kNoTask;
-    run->add(future, payload);
-    wake(*quick_.worker);
-    return task;
+  // Only if it comes next in a row that a worker is being given, and this thread is the mutex's favourite:
+  // then it takes a moment, else nothing is done and the task is kNoTask. `worker` is to be woken, if
+  // `needs_waking`.
+  struct Given {
+    TaskId task = kNoTask;
+    WorkerBoard* worker = nullptr;
+  };
+  [[gnu::always_inline]] Given submit_at_once(FunctionId function, std::uint16_t form,
+                                              base::BytesView payload, void* future) noexcept {
+    if (!mutex_.try_lock_as_favourite()) return {};
+    Given given{kNoTask, quick_.worker};
+    Run* run = run_for(function, form, payload);
+    if (run && run->count > 0 && write_next_call(quick_.place->calls, payload)) {
+      given.task = run->add(future, payload);
+    }
+    mutex_.unlock_as_favourite();
+    return given;
+  }
+  static bool needs_waking(const WorkerBoard& worker) noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return worker.fence_first.load(std::memory_order_relaxed) != 0 ||
+           worker.asleep.load(std::memory_order_relaxed) != 0;
+  }
+  static void wake(WorkerBoard& worker) noexcept {
+    if (worker.fence_first.load(std::memory_order_relaxed)) {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
+    worker.woken_from.store(os::current_cpu(), std::memory_order_relaxed);
+    if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
   }
 
   // A block of the arena with a copy of `bytes`, and what is to be done with those of outcomes.
@@ -361,6 +377,27 @@ class Pool {
     std::lock_guard<os::Mutex> lock_;
   };
 
+  // That such a call is to be added to, or null.
+  Run* run_for(FunctionId function, std::uint16_t form, base::BytesView payload) const noexcept {
+    Run* run = quick_.run;
+    bool is_next = run && run->count < quick_.most && run->function == function &&
+                   run->form == form && run->has_room(payload);
+    return is_next ? run : nullptr;
+  }
+  TaskId submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
+                       void* future) noexcept {
+    std::lock_guard lock(mutex_);
+    Run* run = run_for(function, form, payload);
+    if (!run) return kNoTask;
+    shm::RingWriter& calls = quick_.place->calls;
+    TaskId first = run->next_id();
+    bool is_written = run->count == 0 ? write_plain_call(calls, first, function, form, payload)
+                                      : write_next_call(calls, payload);
+    if (!is_written) return kNoTask;
+    TaskId task = run->add(future, payload);
+    wake(*quick_.worker);
+    return task;
+  }
   void begin_run(Place& place, FunctionId function, std::uint16_t form,
                  std::size_t payload) noexcept;
   void end_run() noexcept;
@@ -383,16 +420,6 @@ class Pool {
   void send_stop(Place& place) noexcept;
   void tell_when_to_ring() noexcept;
   void wake(std::uint32_t index) noexcept { wake(board_.worker(index)); }
-  static void wake(WorkerBoard& worker) noexcept {
-    if (worker.fence_first.load(std::memory_order_relaxed)) {
-      std::atomic_thread_fence(std::memory_order_seq_cst);
-    } else {
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-    }
-    if (worker.asleep.load(std::memory_order_relaxed) == 0) return;
-    worker.woken_from.store(os::current_cpu(), std::memory_order_relaxed);
-    if (worker.asleep.exchange(0, std::memory_order_relaxed)) os::futex_wake(worker.asleep, 1);
-  }
   void take_results(std::uint32_t index);
   void take_result(Place& place, base::BytesView record);
   void release_blocks(Task& task, std::uint64_t kept);

@@ -153,7 +153,7 @@ inline bool write_plain(shm::RingWriter& to, const wire::Short& head,
   std::byte* at = to.try_begin(sizeof head + payload.size());
   if (!at) return false;
   std::memcpy(at, &head, sizeof head);
-  if (!payload.empty()) std::memcpy(at + sizeof head, payload.data(), payload.size());
+  base::copy(at + sizeof head, payload);
   to.publish();
   return true;
 }
@@ -164,10 +164,11 @@ inline bool write_plain_call(shm::RingWriter& to, TaskId task, FunctionId functi
 }
 // A record so marked is only a payload: of a call that is as the one before it, of the next task.
 inline constexpr std::uint32_t kNextOfRun = 1;
-inline bool write_next_call(shm::RingWriter& to, base::BytesView payload) noexcept {
+[[gnu::always_inline]] inline bool write_next_call(shm::RingWriter& to,
+                                                   base::BytesView payload) noexcept {
   std::byte* at = to.try_begin(payload.size(), kNextOfRun);
   if (!at) return false;
-  if (!payload.empty()) std::memcpy(at, payload.data(), payload.size());
+  base::copy(at, payload);
   to.publish();
   return true;
 }

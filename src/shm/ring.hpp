@@ -54,7 +54,7 @@ class RingWriter {
 
   // Room for a record of so many bytes, which `publish` publishes; null if there is none now. `mark` is
   // whatever its reader makes of it, but ~0.
-  std::byte* try_begin(std::size_t length, std::uint32_t mark = 0) noexcept {
+  [[gnu::always_inline]] std::byte* try_begin(std::size_t length, std::uint32_t mark = 0) noexcept {
     std::uint64_t size = memory_.data.size();
     std::uint64_t at = tail_ & (size - 1);
     std::uint64_t needed = sizeof(ring::Length) + ring::rounded(length);

@@ -45,7 +45,9 @@ class PROCESSION_EXPORT AnyFuture {
     std::swap(state_, other.state_);
     return *this;
   }
-  ~AnyFuture();
+  ~AnyFuture() {
+    if (state_) let_go(state_);
+  }
 
   bool valid() const noexcept { return state_ != nullptr; }
   bool operator==(const AnyFuture&) const = default;
@@ -77,6 +79,8 @@ class PROCESSION_EXPORT AnyFuture {
   FutureState* state() const noexcept { return state_; }
 
  private:
+  static void let_go(FutureState* state) noexcept;
+
   FutureState* state_ = nullptr;
 };
 

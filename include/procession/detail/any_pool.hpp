@@ -112,6 +112,9 @@ class PROCESSION_EXPORT AnyPool {
   api::PoolCore& core() const;
 
  private:
+  AnyFuture submit_with(const TaskTarget& target, std::span<const std::byte> arguments,
+                        const TaskOptions& options) const;
+
   std::shared_ptr<api::PoolCore> core_;
 };
 

@@ -292,6 +292,14 @@ void Crew::supervise() {
   }
 }
 
+TaskId Crew::submit_usual(base::BytesView payload, void* future) {
+  Pool::Given given = pool_.submit_at_once(function_, 0, payload, future);
+  if (given.task == kNoTask) return pool_.submit(function_, 0, payload, future);
+  ++given_at_once_;
+  if (Pool::needs_waking(*given.worker)) Pool::wake(*given.worker);
+  return given.task;
+}
+
 std::uint64_t Crew::submit(Act act, std::uint64_t argument, std::size_t bytes,
                            const TaskOptions& options) {
   std::lock_guard no_fork(no_fork_);
@@ -306,7 +314,7 @@ std::uint64_t Crew::submit(Act act, std::uint64_t argument, std::size_t bytes,
       options.priority == 0 && !options.timeout && !options.on_death && !options.retries;
   base::Bytes payload = bytes_of(job, bytes);
   auto* future = reinterpret_cast<void*>(static_cast<std::uintptr_t>(number + 1));
-  TaskId task = is_usual ? pool_.submit(function_, 0, payload, future)
+  TaskId task = is_usual ? submit_usual(payload, future)
                          : pool_.submit(function_, 0, payload, future, {}, options);
   lock.lock();
   ids_[number] = task;

@@ -109,10 +109,12 @@ class Crew {
   void hold(bool on);               // the supervisor, once it has come back from its wait
   void settle(Outcomes& outcomes);  // what a thread at the front has collected
 
+  std::size_t given_at_once() const { return given_at_once_; }  // by Pool::submit_at_once
   Pool& pool() { return pool_; }
   Tally& tally() { return *tally_; }
 
  private:
+  TaskId submit_usual(base::BytesView payload, void* future);
   void supervise();
   void start(std::uint32_t place);
   [[noreturn]] void work(std::uint32_t place);
@@ -121,6 +123,7 @@ class Crew {
   const bool all_;
   Tally* tally_;
   FunctionId function_;
+  std::atomic<std::size_t> given_at_once_ = 0;
   // Held by who allocates: a sanitizer's allocator is not to be locked in a copy of the process.
   std::mutex no_fork_;
   std::mutex mutex_;
