@@ -7,6 +7,7 @@
 #include "child_entry.hpp"
 #include "connection.hpp"
 #include "dict_snapshot.hpp"
+#include "executor.hpp"
 #include "future.hpp"
 #include "os/cpu.hpp"
 #include "os/poll.hpp"
@@ -50,6 +51,7 @@ NB_MODULE(_engine, module) {
   procession::bindings::bind_connection(module);
   procession::bindings::bind_future(module);
   procession::bindings::bind_pool_core(module);
+  procession::bindings::bind_executor(module);
   procession::bindings::bind_pool_view(module);
   procession::bindings::bind_pool_worker(module);
   procession::bindings::bind_synchronize(module);

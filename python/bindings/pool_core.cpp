@@ -120,6 +120,21 @@ nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args
   return object;
 }
 
+nb::object PoolCore::submit_plainly(nb::handle self, nb::handle function,
+                                    std::span<PyObject* const> args) {
+  auto known = functions_.find(function.ptr());
+  bool is_usual = max_pending_ == 0 && !pool_.is_broken() && !pool_.is_finishing() &&
+                  known != functions_.end() && write_args(args) &&
+                  scratch_.size() <= pool::kLargestInline;
+  if (!is_usual) return {};
+  nb::object object = make_future(self);
+  auto* future = reinterpret_cast<FutureObject*>(object.ptr());
+  Py_INCREF(future);  // the ledger's
+  future->task =
+      pool_.submit(known->second, static_cast<std::uint16_t>(Form::kPlainArgs), scratch_, future);
+  return object;
+}
+
 // What calls that carry their function name instead: known by what people call it.
 pool::FunctionId PoolCore::label(const std::string& name) {
   if (name.empty()) return kNoFunction;
@@ -584,11 +599,13 @@ base::Waited PoolCore::be_at_front(pool::TaskId own, base::Deadline deadline, Do
   front_taken_ = true;
   pool_.enter_front();
   Leaving leaving(*this);
-  pool::Outcomes outcomes;
+  pool::Outcomes& outcomes = front_outcomes_;
   base::Waited waited = base::Waited::kReady;
   while (waited == base::Waited::kReady) {
-    pool_.collect(outcomes);
-    settle(outcomes, false);
+    if (pool_.needs_pump()) {
+      pool_.collect(outcomes);
+      settle(outcomes, false);
+    }
     if (done()) break;
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     pool::TaskId awaited = waiting_behind_ > 0 ? pool::kAnyTask : own;

@@ -50,6 +50,10 @@ class PoolCore {
   nanobind::object submit(nanobind::handle self, nanobind::handle function, nanobind::tuple args,
                           nanobind::dict keywords, const pool::TaskOptions& options = {});
 
+  // The future of function(*args), or nothing, and nothing done, if that is in any way unusual.
+  nanobind::object submit_plainly(nanobind::handle self, nanobind::handle function,
+                                  std::span<PyObject* const> args);
+
   // The future of a call that has been pickled as Form::kAnything, with its out-of-band buffers.
   // `name` is what people call the function.
   nanobind::object submit_pickled(nanobind::handle self, nanobind::bytes payload,
@@ -153,6 +157,7 @@ class PoolCore {
   std::vector<nanobind::object> names_;                         // of functions, by id
   std::unordered_map<std::string, pool::FunctionId> labels_;    // of calls that name no function
   base::Bytes scratch_;                                         // of a submit
+  pool::Outcomes front_outcomes_;                               // of who is at the front
   pool::Outcomes deferred_;                                     // for the thread at the back
   std::deque<std::pair<pool::Message, base::Bytes>> messages_;  // as well
   std::vector<pool::Loss> losses_;

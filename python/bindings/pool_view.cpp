@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "os/file.hpp"
+#include "os/process.hpp"
 #include "pool_core.hpp"
 
 namespace nb = nanobind;
@@ -42,7 +42,7 @@ class EventIterator {
   ~EventIterator() {
     stream_.reset();
     // What the pool is told in a forked copy of this process, its workers would hear.
-    if (os::process_id() == pid_) nb::cast<PoolCore&>(core_).want_results(false);
+    if (os::current_pid() == pid_) nb::cast<PoolCore&>(core_).want_results(false);
   }
 
   nb::tuple next() {
@@ -83,7 +83,7 @@ class EventIterator {
                           has_worker ? pid_of(event.worker) : nb::none(), detail);
   }
 
-  const int pid_ = os::process_id();
+  const int pid_ = os::current_pid();
   nb::object core_;  // keeps `pool_`
   pool::Pool& pool_;
   std::shared_ptr<pool::EventStream> stream_;

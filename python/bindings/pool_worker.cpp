@@ -12,7 +12,7 @@
 #include "arena_buffer.hpp"
 #include "base/error.hpp"
 #include "os/fd.hpp"
-#include "os/file.hpp"
+#include "os/process.hpp"
 #include "plain.hpp"
 #include "pool/events.hpp"
 #include "pool/worker.hpp"
@@ -83,7 +83,7 @@ class PoolWorker {
   }
 
   void tell(std::uint32_t form, nb::bytes payload) {
-    if (os::process_id() != pid_) return;  // a forked child: the ring is not its to write to
+    if (os::current_pid() != pid_) return;  // a forked child: the ring is not its to write to
     pool::ResultHeader header{current_};
     header.form = static_cast<std::uint16_t>(form);
     worker_.tell(header, bytes_of(payload));
@@ -243,7 +243,7 @@ class PoolWorker {
   }
 
   pool::Worker worker_;
-  const int pid_ = os::process_id();
+  const int pid_ = os::current_pid();
   pool::TaskId current_ = pool::kNoTask;
   base::Bytes plain_;  // a result that needs no pickler
   nb::object on_call_end_;

@@ -6,6 +6,8 @@ from typing import Any, SupportsIndex, final, overload
 
 from typing_extensions import Buffer
 
+from procession.executor import Future
+
 @final
 class Sink:
     """Where a pickler writes what a new process gets."""
@@ -145,6 +147,18 @@ class FutureBase:
 
     def _take_back(self, running: bool) -> bool: ...
     def _wake(self) -> None: ...
+
+class ExecutorBase:
+    """What procession.executor makes its ProcessPoolExecutor of."""
+
+    _core: PoolCore
+    _pid: int
+    _may_grow: bool
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Have fn(*args, **kwargs) called in a worker; return its Future.
+
+        What can't travel is refused here, by an error that names its path.
+        """
 
 @final
 class ArenaBuffer(Buffer):

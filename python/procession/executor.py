@@ -67,7 +67,7 @@ def _cancel(future: Future) -> None:
     future.set_running_or_notify_cancel()
 
 
-class ProcessPoolExecutor(_Base):  # type: ignore[misc]
+class ProcessPoolExecutor(_engine.ExecutorBase, _Base):  # type: ignore[misc]
     """concurrent.futures' executor on procession's workers.
 
     Beside the standard's parameters: `on_worker_death` says what a worker's death ends: "break"
@@ -156,17 +156,12 @@ class ProcessPoolExecutor(_Base):  # type: ignore[misc]
         self._crew = _Crew(self, forward_output)
         self._may_grow = True
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Have fn(*args, **kwargs) called in a worker; return its Future.
-
-        What can't travel is refused here, by an error that names its path.
-        """
+    def _submit_slowly(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future:
+        """Do what the engine's submit() doesn't."""
         future = self._core.submit(fn, args, kwargs) if self._may_submit() else None
-        if future is None:
-            future = self._submit_by_the_rule(fn, args, kwargs)
-        if self._may_grow:
-            self._grow(future)
-        return future
+        return self._submit_by_the_rule(fn, args, kwargs) if future is None else future
 
     def with_options(
         self,

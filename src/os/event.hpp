@@ -20,14 +20,19 @@ class WaitSet {
  public:
   WaitSet();
 
-  // `key` is what `wait` gives for it.
+  // `key`, which is not ~0, is what `wait` gives for it.
   void add(int fd, std::uint64_t key);
+  // One whose rings end one wait, the present or the next, which gives nothing for it; they need no answer.
+  void add_event(const Fd& event);
   void remove(int fd) noexcept;
 
-  // The keys of those that are readable, at most 64 at a time, or none.
+  // The keys of those that are readable, at most 64 at a time, or none. kReady also without any: an event
+  // was rung.
   base::Waited wait(base::Deadline deadline, std::vector<std::uint64_t>& ready);
 
  private:
+  void add(int fd, std::uint32_t events, std::uint64_t key);
+
   Fd fd_;
 };
 

@@ -35,6 +35,4 @@ void cut_file(const Fd& file, std::uint64_t size) noexcept {
   }
 }
 
-int process_id() noexcept { return ::getpid(); }
-
 }  // namespace procession::os

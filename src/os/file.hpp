@@ -22,7 +22,4 @@ std::uint64_t written_size(const Fd& file) noexcept;
 // Cuts what comes after `size` off and writes on from there, if the file can do that.
 void cut_file(const Fd& file, std::uint64_t size) noexcept;
 
-// The number of this process.
-int process_id() noexcept;
-
 }  // namespace procession::os

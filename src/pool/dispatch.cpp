@@ -58,7 +58,7 @@ Pool::Place* Pool::place_for(const Task& task) noexcept {
 }
 
 void Pool::pump_locked() {
-  unpumped_ = 0;
+  unpumped_.store(0, std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < present_; ++i) {
     if (places_[i].state != State::kThere && places_[i].state != State::kEnding) continue;
     take_results(i);

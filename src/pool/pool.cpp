@@ -35,8 +35,8 @@ Pool::Pool(const Options& options)
       places_(options.max_workers),
       ended_(std::make_unique<std::atomic<bool>[]>(options.max_workers)),
       cpus_(static_cast<std::uint32_t>(os::usable_cpus())) {
-  front_set_.add(front_.get(), kEvent);
-  back_set_.add(back_.get(), kEvent);
+  front_set_.add_event(front_);
+  back_set_.add_event(back_);
 }
 
 std::vector<int> Pool::worker_fds() const {
@@ -68,6 +68,32 @@ void Pool::release(shm::Block block) {
   }
 }
 
+TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
+                    void* future) {
+  if (payload.size() > kLargestInline) return submit(function, form, payload, future, {}, {});
+  std::lock_guard lock(mutex_);
+  if (quick_.run) {
+    TaskId task = submit_to_run(function, form, payload, future);
+    if (task != kNoTask) return task;
+    end_run();
+  }
+  return submit_locked(function, form, payload, future, {}, false, {});
+}
+
+TaskId Pool::submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
+                           void* future) noexcept {
+  Run* run = run_for(function, form, payload);
+  if (!run) return kNoTask;
+  shm::RingWriter& calls = quick_.place->calls;
+  TaskId first = run->next_id();
+  bool is_written = run->count == 0 ? write_plain_call(calls, first, function, form, payload)
+                                    : write_next_call(calls, payload);
+  if (!is_written) return kNoTask;
+  TaskId task = run->add(future, payload);
+  wake(*quick_.worker);
+  return task;
+}
+
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                     std::vector<shm::Block> blocks, const TaskOptions& options) {
   bool spilled = payload.size() > kLargestInline;
@@ -76,6 +102,12 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     payload = {};
   }
   Hold hold(*this);
+  return submit_locked(function, form, payload, future, std::move(blocks), spilled, options);
+}
+
+TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesView payload,
+                           void* future, std::vector<shm::Block> blocks, bool spilled,
+                           const TaskOptions& options) {
   if (closed_) {
     if (spilled) release(blocks.front());
     return kNoTask;
@@ -117,7 +149,8 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     return id;
   }
   queue_of(task).push_back(id);
-  if (ready_.size() == 1 || task.priority != 0 || ++unpumped_ == kMostUnpumped) pump_for_others();
+  unpumped_.store(unpumped_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (ready_.size() == 1 || task.priority != 0 || unpumped_ == kMostUnpumped) pump_for_others();
   return id;
 }
 

@@ -148,10 +148,7 @@ class Pool {
   // Takes a task; `future` comes back with its outcome. Never blocks. `blocks` of the arena go with
   // it and are released at its end; a payload above kLargestInline gets one of its own. kNoTask after
   // `close`, with the blocks still the caller's; OsError (ENOMEM) if memory is full.
-  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future) {
-    TaskId task = submit_to_run(function, form, payload, future);
-    return task != kNoTask ? task : submit(function, form, payload, future, {}, {});
-  }
+  TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future);
   TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks, const TaskOptions& options = {});
 
@@ -250,6 +247,10 @@ class Pool {
   void ring_front() noexcept { os::ring(front_); }
   void ring_front_if_asleep() noexcept;
 
+  // Whether a pump would find anything to do.
+  bool needs_pump() const noexcept {
+    return unpumped_.load(std::memory_order_relaxed) > 0 || has_news();
+  }
   // Whether there is something to collect now; whether a worker's end, or a message, is.
   bool has_news() const noexcept;
   // Whether there are outcomes that have been taken from where they came and are yet to be settled, or
@@ -294,7 +295,7 @@ class Pool {
   // Breaths before the front asks whether it keeps a worker off its CPU.
   static constexpr int kBeforeGivingWay = 4;
   static constexpr std::chrono::milliseconds kWithOthers{1};
-  static constexpr std::uint64_t kEvent = ~std::uint64_t{0};  // beside places, in the wait sets
+  static constexpr std::uint64_t kNoPlace = ~std::uint64_t{1};  // beside places, in the wait sets
   // Results between two sleeps at the front above which it has the barrier, and workers have none.
   static constexpr std::uint64_t kManyResults = 256;
   // Submits in a row that leave it to others to see what workers have sent.
@@ -385,19 +386,10 @@ class Pool {
     return is_next ? run : nullptr;
   }
   TaskId submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
-                       void* future) noexcept {
-    std::lock_guard lock(mutex_);
-    Run* run = run_for(function, form, payload);
-    if (!run) return kNoTask;
-    shm::RingWriter& calls = quick_.place->calls;
-    TaskId first = run->next_id();
-    bool is_written = run->count == 0 ? write_plain_call(calls, first, function, form, payload)
-                                      : write_next_call(calls, payload);
-    if (!is_written) return kNoTask;
-    TaskId task = run->add(future, payload);
-    wake(*quick_.worker);
-    return task;
-  }
+                       void* future) noexcept;
+  TaskId submit_locked(FunctionId function, std::uint16_t form, base::BytesView payload,
+                       void* future, std::vector<shm::Block> blocks, bool spilled,
+                       const TaskOptions& options);
   void begin_run(Place& place, FunctionId function, std::uint16_t form,
                  std::size_t payload) noexcept;
   void end_run() noexcept;
@@ -503,7 +495,8 @@ class Pool {
   std::uint64_t uses_ = 0;
   std::atomic<std::uint64_t> results_ = 0;           // so far
   std::atomic<std::uint64_t> results_at_sleep_ = 0;  // when the front slept last, or was about to
-  std::uint32_t unpumped_ = 0;
+  std::atomic<std::uint32_t> unpumped_ =
+      0;  // tasks that wait and that nobody has tried to give out
   std::vector<Doomed> doomed_;
   std::atomic<Clock::time_point> act_at_ = kNever;  // no later than any place's, or kill_at
   std::uint64_t submits_ = 0;

@@ -346,7 +346,7 @@ void Pool::break_all(const Outcome& reason, const Place* ending) {
 
 void Pool::note_ends(const std::vector<std::uint64_t>& ready) {
   for (std::uint64_t key : ready) {
-    if (key == kEvent) continue;
+    if (key == kNoPlace) continue;
     Hold hold(*this);
     Place& place = places_[key];
     // Another thread may have been told the same, and the place have a new holder since.

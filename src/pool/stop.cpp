@@ -102,7 +102,7 @@ void Pool::stop_worker(Place& place) {
   signal(place.pidfd, os::kTerminate);
   for (os::Descendant& each : descendants) {
     signal(each.pidfd, os::kTerminate);
-    back_set_.add(each.pidfd.get(), kEvent);
+    back_set_.add(each.pidfd.get(), kNoPlace);
     doomed_.push_back({std::move(each), place.act_at});
   }
   act_by(place.act_at);

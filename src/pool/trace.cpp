@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "os/file.hpp"
+#include "os/process.hpp"
 #include "os/signals.hpp"
 
 namespace procession::pool {
@@ -59,7 +60,7 @@ std::size_t whole_objects(std::string_view text, std::size_t written) {
 TraceFile::TraceFile(const std::string& path, NameOf name_of)
     : path_(path),
       name_of_(std::move(name_of)),
-      pid_(os::process_id()),
+      pid_(os::current_pid()),
       file_(os::create_file(path)) {
   pending_ = "[\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":" + std::to_string(pid_) +
              ",\"tid\":" + std::to_string(pid_) + ",\"args\":{\"name\":\"pool of process " +
@@ -126,7 +127,7 @@ void TraceFile::metadata(std::string_view what, int track, std::string_view valu
 // --- events
 
 void TraceFile::add(const Event& event) {
-  if (has_failed_.load(std::memory_order_relaxed) || os::process_id() != pid_) return;
+  if (has_failed_.load(std::memory_order_relaxed) || os::current_pid() != pid_) return;
   bool too_full = false;
   {
     std::lock_guard lock(mutex_);
@@ -275,7 +276,7 @@ void TraceFile::write_counts(std::int64_t time) {
 
 void TraceFile::write_out() {
   std::lock_guard writing(write_mutex_);
-  if (!file_.valid() || os::process_id() != pid_) return;
+  if (!file_.valid() || os::current_pid() != pid_) return;
   std::string text;
   {
     std::lock_guard lock(mutex_);
@@ -292,7 +293,7 @@ void TraceFile::write_out() {
 }
 
 void TraceFile::close() {
-  if (os::process_id() != pid_) return;
+  if (os::current_pid() != pid_) return;
   {
     std::lock_guard lock(mutex_);
     if (uncounted_) write_counts(uncounted_);

@@ -124,7 +124,6 @@ base::Waited Pool::sleep_front(base::Deadline deadline, bool with_others) {
     front_can_leave_ = os::affine_cpus() > 1;
     front_spins_ = kMostSpins;  // who rings it would bring it back
   }
-  os::answer(front_);
   note_ends(ready);
   if (waited == base::Waited::kTimedOut && !deadline.passed()) {
     pump();
@@ -153,7 +152,6 @@ base::Waited Pool::wait_back(base::Deadline deadline) {
     back_looks_ = false;
   }
   parent.back_asleep.store(0, std::memory_order_relaxed);
-  os::answer(back_);
   note_ends(ready);
   if (waited == base::Waited::kTimedOut && !deadline.passed()) {
     pump();

@@ -65,6 +65,32 @@ TEST_F(Event, AWaitSetTellsWhoRang) {
   EXPECT_EQ(ready, (std::vector<std::uint64_t>{1}));
 }
 
+TEST_F(Event, RingsEndOneWaitAndNeedNoAnswer) {
+  Fd event = create_event();
+  Fd other = create_event();
+  WaitSet set;
+  std::vector<std::uint64_t> ready;
+  set.add_event(event);
+  set.add(other.get(), 1);
+  EXPECT_EQ(set.wait(Deadline::now(), ready), Waited::kTimedOut);
+  for (int i = 0; i < 3; ++i) {
+    ring(event);
+    ring(event);
+    EXPECT_EQ(set.wait(Deadline::never(), ready), Waited::kReady);
+    EXPECT_TRUE(ready.empty());
+    EXPECT_EQ(set.wait(Deadline::now(), ready), Waited::kTimedOut);
+  }
+  ring(event);
+  ring(other);
+  EXPECT_EQ(set.wait(Deadline::never(), ready), Waited::kReady);
+  EXPECT_EQ(ready, (std::vector<std::uint64_t>{1}));
+  std::thread rings([&] { ring(event); });
+  answer(other);
+  EXPECT_EQ(set.wait(Deadline::never(), ready), Waited::kReady);
+  EXPECT_TRUE(ready.empty());
+  rings.join();
+}
+
 TEST_F(Event, AWaitSetHearsOfADeath) {
   pid_t pid = fork_process();
   if (pid == 0) ::_exit(0);
