@@ -8,6 +8,7 @@
 #include <span>
 
 #include "os/process.hpp"
+#include "os_error.hpp"
 #include "pool_core.hpp"
 
 namespace nb = nanobind;
@@ -92,7 +93,8 @@ nb::object submit_one(PyObject* self, std::span<PyObject* const> args, PyObject*
 
 PyObject* submit(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   if (count < 1) {
-    PyErr_SetString(PyExc_TypeError, "submit() missing 1 required positional argument: 'fn'");
+    PyErr_SetString(PyExc_TypeError,
+                    "ProcessPoolExecutor.submit() missing 1 required positional argument: 'fn'");
     return nullptr;
   }
   auto given = static_cast<std::size_t>(count + (names ? PyTuple_GET_SIZE(names) : 0));
@@ -100,6 +102,8 @@ PyObject* submit(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObje
     return submit_one(self, std::span(args, given), names).release().ptr();
   } catch (nb::python_error& error) {
     error.restore();
+  } catch (const base::OsError& error) {
+    set_os_error(error);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {

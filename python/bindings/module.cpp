@@ -3,7 +3,6 @@
 #include <nanobind/nanobind.h>
 
 #include "arena_buffer.hpp"
-#include "base/error.hpp"
 #include "child_entry.hpp"
 #include "connection.hpp"
 #include "dict_snapshot.hpp"
@@ -11,6 +10,7 @@
 #include "future.hpp"
 #include "os/cpu.hpp"
 #include "os/poll.hpp"
+#include "os_error.hpp"
 #include "pool_core.hpp"
 #include "pool_view.hpp"
 #include "pool_worker.hpp"
@@ -24,13 +24,11 @@ namespace nb = nanobind;
 
 namespace {
 
-// OsError becomes OSError, whose constructor picks the subclass (FileNotFoundError, ...) by errno.
 void translate(const std::exception_ptr& error, void*) {
   try {
     std::rethrow_exception(error);
   } catch (const procession::base::OsError& os_error) {
-    nb::object arguments = nb::make_tuple(os_error.error_number(), os_error.what());
-    PyErr_SetObject(PyExc_OSError, arguments.ptr());
+    procession::bindings::set_os_error(os_error);
   }
 }
 

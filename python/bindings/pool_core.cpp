@@ -72,6 +72,7 @@ PoolCore::PoolCore(const pool::Options& options, nb::object support, nb::object 
 
 // --- submit
 
+// Ahead of all that it is made for: Python 3.11 may collect garbage here, and a finaliser submit.
 nb::object PoolCore::make_future(nb::handle self) {
   auto* type = reinterpret_cast<PyTypeObject*>(future_type_.ptr());
   nb::object object = nb::steal(type->tp_alloc(type, 0));
@@ -98,8 +99,10 @@ bool PoolCore::write_args(std::span<PyObject* const> args) {
 nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args, nb::dict keywords,
                             const pool::TaskOptions& options) {
   if (max_pending_ > 0) wait_for_room();
+  nb::object object = make_future(self);
   auto known = functions_.find(function.ptr());
   if (pool_.is_broken() || pool_.is_finishing() || known == functions_.end()) return nb::none();
+  pool::FunctionId id = known->second;
   Form form = Form::kPlainArgs;
   nb::object pickled;
   bool has_keywords = keywords.size() > 0;
@@ -111,23 +114,22 @@ nb::object PoolCore::submit(nb::handle self, nb::handle function, nb::tuple args
     form = has_keywords ? Form::kArgsAndKeywords : Form::kArgs;
     pickled = has_keywords ? dumps_(nb::make_tuple(args, keywords), 5) : dumps_(args, 5);
   }
-  nb::object object = make_future(self);
   auto* future = reinterpret_cast<FutureObject*>(object.ptr());
   Py_INCREF(future);  // the ledger's
   future->task =
-      pool_.submit(known->second, static_cast<std::uint16_t>(form),
+      pool_.submit(id, static_cast<std::uint16_t>(form),
                    pickled.is_valid() ? bytes_of(pickled.ptr()) : scratch_, future, {}, options);
   return object;
 }
 
 nb::object PoolCore::submit_plainly(nb::handle self, nb::handle function,
                                     std::span<PyObject* const> args) {
+  nb::object object = make_future(self);
   auto known = functions_.find(function.ptr());
   bool is_usual = max_pending_ == 0 && !pool_.is_broken() && !pool_.is_finishing() &&
                   known != functions_.end() && write_args(args) &&
                   scratch_.size() <= pool::kLargestInline;
   if (!is_usual) return {};
-  nb::object object = make_future(self);
   auto* future = reinterpret_cast<FutureObject*>(object.ptr());
   Py_INCREF(future);  // the ledger's
   future->task =
@@ -583,13 +585,16 @@ void PoolCore::wait_for_room() {
 
 // At the front, until it is done or something else is to be seen to. A signal's handler may have had
 // its turn to be called while this thread slept elsewhere, so that is asked for ahead of each sleep.
+// `looks_first`: pumps even if there seems to be nothing to pump, which is rather slow.
 template <class Done>
-base::Waited PoolCore::be_at_front(pool::TaskId own, base::Deadline deadline, Done done) {
+base::Waited PoolCore::be_at_front(pool::TaskId own, base::Deadline deadline, Done done,
+                                   bool looks_first) {
   struct Leaving {
     explicit Leaving(PoolCore& of) : core(of) {}
     Leaving(const Leaving&) = delete;
     Leaving& operator=(const Leaving&) = delete;
     ~Leaving() {
+      core.front_outcomes_.clear();
       core.front_taken_ = false;
       core.pool_.leave_front();
       if (core.waiting_behind_ > 0) core.wake_behind();
@@ -602,7 +607,7 @@ base::Waited PoolCore::be_at_front(pool::TaskId own, base::Deadline deadline, Do
   pool::Outcomes& outcomes = front_outcomes_;
   base::Waited waited = base::Waited::kReady;
   while (waited == base::Waited::kReady) {
-    if (pool_.needs_pump()) {
+    if (std::exchange(looks_first, true) || pool_.needs_pump()) {
       pool_.collect(outcomes);
       settle(outcomes, false);
     }
@@ -629,10 +634,10 @@ base::Waited PoolCore::be_behind(base::Deadline deadline) {
 
 template <class Done>
 bool PoolCore::wait_until(pool::TaskId own, base::Deadline deadline, Done done) {
-  while (!done()) {
+  for (bool is_first = true; !done(); is_first = false) {
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     auto look = base::Deadline::earlier(deadline, base::Deadline::after(kBetweenLooks));
-    base::Waited waited = front_taken_ ? be_behind(look) : be_at_front(own, look, done);
+    base::Waited waited = front_taken_ ? be_behind(look) : be_at_front(own, look, done, !is_first);
     if (waited == base::Waited::kTimedOut && deadline.passed()) break;
   }
   return done();

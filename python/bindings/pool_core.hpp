@@ -121,7 +121,8 @@ class PoolCore {
   template <class Done>
   bool wait_until(pool::TaskId awaited, base::Deadline deadline, Done done);
   template <class Done>
-  base::Waited be_at_front(pool::TaskId awaited, base::Deadline deadline, Done done);
+  base::Waited be_at_front(pool::TaskId awaited, base::Deadline deadline, Done done,
+                           bool looks_first);
   base::Waited be_behind(base::Deadline deadline);
   void wake_behind();
   void settle(pool::Outcomes& outcomes, bool at_back);

@@ -80,15 +80,23 @@ struct FutureState::Chunk {
   inline static constinit std::size_t kept = 0;
 };
 
-thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
+thread_local constinit FutureState::OfThread FutureState::OfThread::here;
+
+FutureState* FutureState::make(api::PoolCore& owner) {
+  Maker& maker = OfThread::here.maker;
+  if (!maker.is_ready()) {
+    // Once that has been, what a thread still makes keeps its last chunk for good.
+    struct GiveUp {
+      void operator()(Maker* of_thread) const noexcept { of_thread->give_up(); }
+    };
+    thread_local std::unique_ptr<Maker, GiveUp> at_end(&maker);
+    static_cast<void>(at_end.get());
+    maker.get_ready();
+  }
+  return maker.make(owner);
+}
 
 void FutureState::Maker::get_ready() {
-  // Once that has been, what a thread still makes keeps its last chunk for good.
-  struct GiveUp {
-    void operator()(Maker* maker) const noexcept { maker->give_up(); }
-  };
-  thread_local std::unique_ptr<Maker, GiveUp> at_end(&of_this_thread);
-  static_cast<void>(at_end.get());
   if (used < kInChunk) {
     next = Chunk::make();
     ahead = next->memory[0];

@@ -29,16 +29,7 @@ namespace procession::detail {
 
 struct alignas(64) FutureState {  // a cache line
   // One whose first two references are a handle's and the pool's.
-  static FutureState* make(api::PoolCore& owner) {
-    Maker& maker = Maker::of_this_thread;
-    if (!maker.is_ready()) maker.get_ready();
-    return maker.make(owner);
-  }
-  // Null if that takes more than a moment.
-  static FutureState* make_at_once(api::PoolCore& owner) noexcept {
-    Maker& maker = Maker::of_this_thread;
-    return maker.is_ready() ? maker.make(owner) : nullptr;
-  }
+  static FutureState* make(api::PoolCore& owner);
   // Gives memory back that is kept for the next ones.
   static void let_spares_go() noexcept;
   // Of that memory; a fork is to have it.
@@ -127,10 +118,7 @@ struct alignas(64) FutureState {  // a cache line
   std::unique_ptr<More> more;
   std::byte small[kSmall];  // the payload of an outcome
 
- private:
-  class Lock;
-
-  // Where they lie. Each thread takes one state after the other from a chunk of its own. A state that lasts
+  // Where they lie. Each maker takes one state after the other from a chunk of its own. A state that lasts
   // keeps its whole chunk, which is a page.
   struct Chunk;
   static constexpr std::uint32_t kInChunk =
@@ -140,7 +128,7 @@ struct alignas(64) FutureState {  // a cache line
       63;
 #endif
 
-  // Of a thread, and there until its very end: destructors of what else belongs to it may submit, too.
+  // Makes them, for one thread at a time.
   struct Maker {
     bool is_ready() const noexcept { return used != ready; }
     // If it is.
@@ -162,9 +150,19 @@ struct alignas(64) FutureState {  // a cache line
     std::byte* ahead = nullptr;   // kAhead states behind the one to be made
     std::uint32_t used = kInChunk;
     std::uint32_t ready = kInChunk;  // so many of them can be made before it gets ready anew
-
-    [[gnu::tls_model("initial-exec")]] static thread_local constinit Maker of_this_thread;
   };
+
+  // What a thread that submits has at hand, until its very end: destructors of what else belongs to it may
+  // submit, too.
+  struct OfThread {
+    api::LastFunction last;
+    Maker maker;
+
+    static thread_local constinit OfThread here;
+  };
+
+ private:
+  class Lock;
 
   FutureState(api::PoolCore& owner, std::uint8_t place) noexcept
       : born(api::PoolCore::forks()), at(place), core(&owner) {}
@@ -175,3 +173,17 @@ struct alignas(64) FutureState {  // a cache line
 static_assert(sizeof(FutureState) == 64);
 
 }  // namespace procession::detail
+
+namespace procession::api {
+
+// What the one thread has at hand that is the favourite of the pool's mutex; by that, under it. (What is
+// thread_local takes a call to find, in what is compiled for a library.)
+struct PoolCore::Favourite {
+  detail::TaskName name;  // of the function that it submitted last
+  pool::FunctionId function = 0;
+  detail::FutureState::Maker maker;
+
+  ~Favourite() { maker.give_up(); }
+};
+
+}  // namespace procession::api

@@ -97,6 +97,7 @@ PoolCore::PoolCore(const PoolSetup& setup)
       born_(forks()),
       pid_(os::current_pid()),
       serial_(next_serial()),
+      favourite_(std::make_unique<Favourite>()),
       pool_(with_settle(setup.options)) {
   if (!setup.trace.empty()) pool_.trace_to(setup.trace);
   ++core_count;
@@ -114,23 +115,8 @@ std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept 
   return (load * 31 + name.words[0]) * 31 + name.words[1];
 }
 
-// Most threads submit one function again and again.
-struct PoolCore::LastFunction {
-  std::uint64_t serial = 0;
-  TaskName name;
-  pool::FunctionId id = 0;
-
-  bool is(std::uint64_t of_serial, const TaskName& of_name) const noexcept {
-    return serial == of_serial && name == of_name;
-  }
-
-  [[gnu::tls_model("initial-exec")]] static thread_local constinit LastFunction of_this_thread;
-};
-[[gnu::tls_model("initial-exec")]] thread_local constinit PoolCore::LastFunction
-    PoolCore::LastFunction::of_this_thread;
-
 inline pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
-  const LastFunction& last = LastFunction::of_this_thread;
+  const LastFunction& last = FutureState::OfThread::here.last;
   return last.is(serial_, target.name) ? last.id : look_up(target);
 }
 
@@ -149,7 +135,7 @@ pool::FunctionId PoolCore::look_up(const detail::TaskTarget& target) {
     names_.push_back(target.name);
     known = functions_.emplace(target.name, id).first;
   }
-  LastFunction::of_this_thread = {serial_, target.name, known->second};
+  FutureState::OfThread::here.last = {serial_, target.name, known->second};
   return known->second;
 }
 
@@ -209,14 +195,16 @@ void PoolCore::look_after(FutureState& state) {
   }
 }
 
-// Most calls take this way, so nothing in it needs a place on the stack.
+// Most take this way, so it makes no call, and keeps next to nothing on the stack.
 detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::BytesView payload) {
-  const LastFunction& last = LastFunction::of_this_thread;
-  bool is_usual = payload.size() <= base::kFew && setup_.max_pending == 0 &&
-                  last.is(serial_, target.name) && is_here();
-  FutureState* state = is_usual ? FutureState::make_at_once(*this) : nullptr;
-  if (!state) return submit_any(target, payload, nullptr);
-  pool::Pool::Given given = pool_.submit_at_once(last.id, 0, payload, state);
+  bool is_usual = payload.size() <= base::kFew && setup_.max_pending == 0 && is_here();
+  if (!is_usual) return submit_any(target, payload, nullptr);
+  Favourite& own = *favourite_;
+  pool::Pool::Given given = pool_.submit_at_once(0, payload, [&]() -> pool::Pool::Made {
+    if (!own.maker.is_ready() || !(own.name == target.name)) return {};
+    return {own.function, own.maker.make(*this)};
+  });
+  auto* state = static_cast<FutureState*>(given.future);
   if (given.task == pool::kNoTask) return submit_any(target, payload, state);
   state->task = given.task;
   bool needs_more = pool::Pool::needs_waking(*given.worker) || pool_.has_unsettled() ||
@@ -232,6 +220,18 @@ detail::AnyFuture PoolCore::submit(const detail::TaskTarget& target, base::Bytes
   return future;
 }
 
+// For this thread's next ones, if it is the favourite.
+void PoolCore::get_ready(const detail::TaskTarget& target, pool::FunctionId function) noexcept {
+  pool_.as_favourite([&] {
+    favourite_->name = target.name;
+    favourite_->function = function;
+    try {
+      if (!favourite_->maker.is_ready()) favourite_->maker.get_ready();
+    } catch (const std::bad_alloc&) {  // it goes without
+    }
+  });
+}
+
 // `state`: its future's, or null. `give` gives a task of the function to the pool.
 template <class Give>
 detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, FutureState* state,
@@ -242,6 +242,7 @@ detail::AnyFuture PoolCore::submit_by(const detail::TaskTarget& target, FutureSt
     pool::FunctionId id = admit(target);
     if (!state) future = detail::AnyFuture(state = FutureState::make(*this));
     task = give(id, state);
+    get_ready(target, id);
   } catch (...) {
     if (state) state->unref();  // the pool's
     throw;

@@ -49,6 +49,17 @@ struct PoolSetup {
   std::string trace;
 };
 
+// Most threads submit one function again and again.
+struct LastFunction {
+  std::uint64_t serial = 0;  // of its pool
+  detail::TaskName name;
+  pool::FunctionId id = 0;
+
+  bool is(std::uint64_t of_serial, const detail::TaskName& of_name) const noexcept {
+    return serial == of_serial && name == of_name;
+  }
+};
+
 class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSource {
  public:
   explicit PoolCore(const PoolSetup& setup);
@@ -119,11 +130,11 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   template <class Give>
   detail::AnyFuture submit_by(const detail::TaskTarget& target, detail::FutureState* state,
                               Give give);
+  void get_ready(const detail::TaskTarget& target, pool::FunctionId function) noexcept;
   detail::AnyFuture submitted(detail::FutureState& state, pool::WorkerBoard& worker);
   void look_after(detail::FutureState& state);
   pool::FunctionId admit(const detail::TaskTarget& target);
   void see_to(detail::FutureState& state, pool::TaskId task);
-  struct LastFunction;
   pool::FunctionId id_of(const detail::TaskTarget& target);
   pool::FunctionId look_up(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);
@@ -170,6 +181,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   const std::uint32_t born_;
   const int pid_;
   const std::uint64_t serial_;  // no other pool of this process has had it
+  struct Favourite;
+  const std::unique_ptr<Favourite> favourite_;
   pool::Pool pool_;
 
   std::mutex functions_mutex_;

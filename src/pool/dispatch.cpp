@@ -17,7 +17,7 @@ namespace {
 // slow task holds up few others.
 constexpr std::uint64_t kAheadNs = 1'000'000;
 constexpr std::uint64_t kGrantNs = 20'000;  // of that, decided at once where there are several
-constexpr std::size_t kMostAhead = 4096;    // calls: their results are to find room
+constexpr std::size_t kMostAhead = 16384;   // calls: their results are to find room
 
 }  // namespace
 

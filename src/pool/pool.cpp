@@ -8,12 +8,22 @@
 
 namespace procession::pool {
 
+namespace {
+
+// Of memory for outcomes, which stays for the next ones.
+constexpr std::size_t kLargestKept = 1 << 20;
+constexpr std::size_t kMostKept = 1 << 14;
+
+}  // namespace
+
 void Outcomes::clear() noexcept {
   messages.clear();
   ended.clear();
   losses.clear();
   bytes.clear();
   settled = 0;
+  if (bytes.capacity() > kLargestKept) bytes = {};
+  if (ended.capacity() > kMostKept) ended = {};
 }
 
 void Outcomes::make_room(std::size_t count, std::size_t size) {
@@ -114,6 +124,13 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
   }
   std::uint32_t slot = tasks_.add();
   Task& task = tasks_[slot];
+  try {
+    task.payload.assign(payload.begin(), payload.end());
+  } catch (...) {
+    tasks_.remove(slot);
+    if (spilled) release(blocks.front());
+    throw;
+  }
   task.assigned = false;
   task.future = future;
   task.function = function;
@@ -124,7 +141,6 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
   task.on_death = options.on_death.value_or(options_.on_death);
   task.has_more = true;
   task.spilled = spilled;
-  task.payload.assign(payload.begin(), payload.end());
   task.blocks = std::move(blocks);
   task.number = submits_++;
   ++unfinished_;
@@ -144,14 +160,23 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
   if (task.priority == 0 && nothing_ready() && give_at_once(id)) {
     Place& place = place_of(task);
     // What is under way, and its outcomes, stay in the cache if there is little of it.
-    if (place.assigned.size() >= std::size_t{2} * kMostUnpumped) pump_for_others();
+    if (place.assigned.size() >= std::size_t{2} * kMostUnpumped) pump_after_submit();
     if (place.assigned.size() >= 2) begin_run(place, function, form, payload.size());
     return id;
   }
   queue_of(task).push_back(id);
   unpumped_.store(unpumped_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (ready_.size() == 1 || task.priority != 0 || unpumped_ == kMostUnpumped) pump_for_others();
+  if (ready_.size() == 1 || task.priority != 0 || unpumped_ == kMostUnpumped) pump_after_submit();
   return id;
+}
+
+// The task is the pool's by now, whatever there was no memory for.
+void Pool::pump_after_submit() noexcept {
+  try {
+    pump_for_others();
+  } catch (...) {
+    ring_back();  // who is there tries it again, and says so if it fails again
+  }
 }
 
 // `kept`: those that the worker holds on to, counted without one that is the payload.

@@ -152,20 +152,36 @@ class Pool {
   TaskId submit(FunctionId function, std::uint16_t form, base::BytesView payload, void* future,
                 std::vector<shm::Block> blocks, const TaskOptions& options = {});
 
-  // Only if it comes next in a row that a worker is being given, and this thread is the mutex's favourite:
-  // then it takes a moment, else nothing is done and the task is kNoTask. `worker` is to be woken, if
-  // `needs_waking`.
+  // For the thread that is the mutex's favourite, under it: false, and nothing done, for any other.
+  template <class Do>
+  bool as_favourite(Do what) noexcept {
+    if (!mutex_.try_lock_as_favourite()) return false;
+    what();
+    mutex_.unlock_as_favourite();
+    return true;
+  }
+
+  // A task of that thread, only if it comes next in a row that a worker is being given: then it takes a
+  // moment, else the task is kNoTask. `make` is called under the mutex, for its function and its future,
+  // or null. `worker` is to be woken, if `needs_waking`.
+  struct Made {
+    FunctionId function = 0;
+    void* future = nullptr;
+  };
   struct Given {
     TaskId task = kNoTask;
+    void* future = nullptr;
     WorkerBoard* worker = nullptr;
   };
-  [[gnu::always_inline]] Given submit_at_once(FunctionId function, std::uint16_t form,
-                                              base::BytesView payload, void* future) noexcept {
+  template <class Make>
+  [[gnu::always_inline]] Given submit_at_once(std::uint16_t form, base::BytesView payload,
+                                              Make make) noexcept {
     if (!mutex_.try_lock_as_favourite()) return {};
-    Given given{kNoTask, quick_.worker};
-    Run* run = run_for(function, form, payload);
+    Made made = make();
+    Given given{kNoTask, made.future, quick_.worker};
+    Run* run = made.future ? run_for(made.function, form, payload) : nullptr;
     if (run && run->count > 0 && write_next_call(quick_.place->calls, payload)) {
-      given.task = run->add(future, payload);
+      given.task = run->add(made.future, payload);
     }
     mutex_.unlock_as_favourite();
     return given;
@@ -397,6 +413,7 @@ class Pool {
   void unfold(Place& place);
   void pump_locked();
   void pump_for_others();
+  void pump_after_submit() noexcept;
   void dispatch();
   void give_out();
   bool give_at_once(TaskId task);

@@ -293,7 +293,9 @@ void Crew::supervise() {
 }
 
 TaskId Crew::submit_usual(base::BytesView payload, void* future) {
-  Pool::Given given = pool_.submit_at_once(function_, 0, payload, future);
+  Pool::Given given = pool_.submit_at_once(0, payload, [&] {
+    return Pool::Made{function_, future};
+  });
   if (given.task == kNoTask) return pool_.submit(function_, 0, payload, future);
   ++given_at_once_;
   if (Pool::needs_waking(*given.worker)) Pool::wake(*given.worker);

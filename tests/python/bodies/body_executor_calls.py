@@ -1,6 +1,7 @@
 """Bodies: what ProcessPoolExecutor can call, what comes back, and what is raised."""
 
 import functools
+import gc
 import os
 import pickle
 import sys
@@ -58,6 +59,45 @@ def functions_with_a_name():
             assert list(pool.map(function, args)) == [wanted], function
         assert type(pool.submit(Counter, 1).result()) is Counter
         assert type(pool.submit(Counter.Inner).result()) is Counter.Inner
+
+
+class Unreachable:
+    """Garbage, at whose end there is something to submit."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.itself = self
+
+    def __del__(self):
+        self.pool.submit(same, "of a finaliser")
+
+
+@case(ours=True)  # the standard's blocks for ever
+def finalisers_submit_in_the_midst_of_a_submit():
+    before = gc.get_threshold()
+    with Executor(1) as pool:
+        pool.submit(same, 0).result()
+        for i in range(200):
+            gc.collect()
+            Unreachable(pool)
+            gc.set_threshold(1 + i % 12, 1000, 1000)
+            future = pool.submit(same, i)
+            gc.set_threshold(*before)
+            assert future.result() == i
+        gc.collect()
+
+
+@case()
+def a_subclass_has_a_submit_of_its_own():
+    with Executor(1) as pool:
+
+        class Doubling(type(pool)):
+            def submit(self, fn, /, *args, **kwargs):
+                return super().submit(fn, *(2 * arg for arg in args), **kwargs)
+
+        pool.__class__ = Doubling
+        assert pool.submit(same, 4).result() == 8
+        assert pool.submit(add, 1, other=2).result() == 4
 
 
 @case(ours=True)
