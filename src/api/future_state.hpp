@@ -183,6 +183,9 @@ struct PoolCore::Favourite {
   pool::FunctionId function = 0;
   detail::FutureState::Maker maker;
 
+  Favourite() = default;
+  Favourite(const Favourite&) = delete;
+  Favourite& operator=(const Favourite&) = delete;
   ~Favourite() { maker.give_up(); }
 };
 
