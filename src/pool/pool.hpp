@@ -512,8 +512,7 @@ class Pool {
   std::uint64_t uses_ = 0;
   std::atomic<std::uint64_t> results_ = 0;           // so far
   std::atomic<std::uint64_t> results_at_sleep_ = 0;  // when the front slept last, or was about to
-  std::atomic<std::uint32_t> unpumped_ =
-      0;  // tasks that wait and that nobody has tried to give out
+  std::atomic<std::uint32_t> unpumped_ = 0;          // tasks that nobody has tried to give out
   std::vector<Doomed> doomed_;
   std::atomic<Clock::time_point> act_at_ = kNever;  // no later than any place's, or kill_at
   std::uint64_t submits_ = 0;

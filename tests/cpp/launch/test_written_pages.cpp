@@ -21,7 +21,7 @@ namespace procession::launch {
 namespace {
 
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kPages = 200;  // as many as an exit code can tell
+constexpr int kPages = 200;  // as many as an exit code can tell
 
 os::ExitStatus end_of(pid_t pid) {
   os::Fd pidfd = os::open_pidfd(pid);
@@ -113,17 +113,20 @@ class WrittenPagesTest : public tests::LeavesNothing {
 };
 
 TEST_F(WrittenPagesTest, WhatARehearsalWritesTheForkCopies) {
+  constexpr int kTooEarly = kPages + 1;
+  constexpr int kSpoiled = kPages + 2;
   EXPECT_EQ(in_a_zygote([] { return true; },
                         [](Zygote& zygote) {
                           for (int i = 0; i < 5; ++i) {
-                            if (zygote.copied_by_the_fork() != 0) return 1;
+                            if (zygote.copied_by_the_fork() != 0) return kTooEarly;
                           }
-                          for (int i = 0; i < 3; ++i) {
-                            if (zygote.copied_by_the_fork() != Zygote::kRehearsed) return 2;
+                          int copied = Zygote::kRehearsed;
+                          for (int i = 0; i < 3 && copied == Zygote::kRehearsed; ++i) {
+                            copied = zygote.copied_by_the_fork();
                           }
-                          return zygote.holds_what_it_did() ? 0 : 3;
+                          return zygote.holds_what_it_did() ? copied : kSpoiled;
                         }),
-            0);
+            Zygote::kRehearsed);
 }
 
 // What the sixth child finds, and the seventh.
