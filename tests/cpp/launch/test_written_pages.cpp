@@ -36,9 +36,7 @@ class Zygote : public Entry {
   static constexpr int kRehearsed = 60;
 
   explicit Zygote(std::function<bool()> at_rehearsals_end)
-      : at_rehearsals_end_(std::move(at_rehearsals_end)),
-        bytes_(static_cast<volatile std::uint8_t*>(::mmap(
-            nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+      : at_rehearsals_end_(std::move(at_rehearsals_end)), bytes_(memory_apart()) {
     for (std::size_t page = 0; page < kPages; ++page) bytes_[page * kPage] = 1;
   }
 
@@ -75,6 +73,14 @@ class Zygote : public Entry {
   }
 
  private:
+  // Between pages that nobody may touch: else it could be part of a mapping that is too large to be looked at.
+  static volatile std::uint8_t* memory_apart() {
+    constexpr std::size_t kSize = (kPages + 2) * kPage;
+    void* all = ::mmap(nullptr, kSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    auto* bytes = static_cast<std::uint8_t*>(all) + kPage;
+    ::mprotect(bytes, kPages * kPage, PROT_READ | PROT_WRITE);
+    return bytes;
+  }
   void write(int pages) {
     for (int i = 0; i < pages; ++i) bytes_[static_cast<std::size_t>(i) * kPage] = 2;
   }
