@@ -80,10 +80,10 @@ struct FutureState::Chunk {
   inline static constinit std::size_t kept = 0;
 };
 
-thread_local constinit FutureState::OfThread FutureState::OfThread::here;
+thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
 
 FutureState* FutureState::make(api::PoolCore& owner) {
-  Maker& maker = OfThread::here.maker;
+  Maker& maker = Maker::of_this_thread;
   if (!maker.is_ready()) {
     // Once that has been, what a thread still makes keeps its last chunk for good.
     struct GiveUp {

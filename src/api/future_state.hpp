@@ -150,15 +150,9 @@ struct alignas(64) FutureState {  // a cache line
     std::byte* ahead = nullptr;   // kAhead states behind the one to be made
     std::uint32_t used = kInChunk;
     std::uint32_t ready = kInChunk;  // so many of them can be made before it gets ready anew
-  };
 
-  // What a thread that submits has at hand, until its very end: destructors of what else belongs to it may
-  // submit, too.
-  struct OfThread {
-    api::LastFunction last;
-    Maker maker;
-
-    static thread_local constinit OfThread here;
+    // There until the thread's very end: destructors of what else belongs to it may submit, too.
+    static thread_local constinit Maker of_this_thread;
   };
 
  private:
@@ -173,20 +167,3 @@ struct alignas(64) FutureState {  // a cache line
 static_assert(sizeof(FutureState) == 64);
 
 }  // namespace procession::detail
-
-namespace procession::api {
-
-// What the one thread has at hand that is the favourite of the pool's mutex; by that, under it. (What is
-// thread_local takes a call to find, in what is compiled for a library.)
-struct PoolCore::Favourite {
-  detail::TaskName name;  // of the function that it submitted last
-  pool::FunctionId function = 0;
-  detail::FutureState::Maker maker;
-
-  Favourite() = default;
-  Favourite(const Favourite&) = delete;
-  Favourite& operator=(const Favourite&) = delete;
-  ~Favourite() { maker.give_up(); }
-};
-
-}  // namespace procession::api

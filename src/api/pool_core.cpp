@@ -10,6 +10,7 @@
 #include "api/bytes.hpp"
 #include "api/failure.hpp"
 #include "api/family.hpp"
+#include "api/favourite.hpp"
 #include "api/future_state.hpp"
 #include "base/error.hpp"
 #include "os/cpu.hpp"
@@ -115,8 +116,22 @@ std::size_t PoolCore::NameHash::operator()(const TaskName& name) const noexcept 
   return (load * 31 + name.words[0]) * 31 + name.words[1];
 }
 
+// Most threads submit one function again and again.
+struct PoolCore::LastFunction {
+  std::uint64_t serial = 0;  // of its pool
+  TaskName name;
+  pool::FunctionId id = 0;
+
+  bool is(std::uint64_t of_serial, const TaskName& of_name) const noexcept {
+    return serial == of_serial && name == of_name;
+  }
+
+  static thread_local constinit LastFunction of_this_thread;
+};
+thread_local constinit PoolCore::LastFunction PoolCore::LastFunction::of_this_thread;
+
 inline pool::FunctionId PoolCore::id_of(const detail::TaskTarget& target) {
-  const LastFunction& last = FutureState::OfThread::here.last;
+  const LastFunction& last = LastFunction::of_this_thread;
   return last.is(serial_, target.name) ? last.id : look_up(target);
 }
 
@@ -135,7 +150,7 @@ pool::FunctionId PoolCore::look_up(const detail::TaskTarget& target) {
     names_.push_back(target.name);
     known = functions_.emplace(target.name, id).first;
   }
-  FutureState::OfThread::here.last = {serial_, target.name, known->second};
+  LastFunction::of_this_thread = {serial_, target.name, known->second};
   return known->second;
 }
 

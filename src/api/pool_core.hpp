@@ -49,17 +49,6 @@ struct PoolSetup {
   std::string trace;
 };
 
-// Most threads submit one function again and again.
-struct LastFunction {
-  std::uint64_t serial = 0;  // of its pool
-  detail::TaskName name;
-  pool::FunctionId id = 0;
-
-  bool is(std::uint64_t of_serial, const detail::TaskName& of_name) const noexcept {
-    return serial == of_serial && name == of_name;
-  }
-};
-
 class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSource {
  public:
   explicit PoolCore(const PoolSetup& setup);
@@ -135,6 +124,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore>, public BlockSour
   void look_after(detail::FutureState& state);
   pool::FunctionId admit(const detail::TaskTarget& target);
   void see_to(detail::FutureState& state, pool::TaskId task);
+  struct LastFunction;
   pool::FunctionId id_of(const detail::TaskTarget& target);
   pool::FunctionId look_up(const detail::TaskTarget& target);
   std::string show_function(pool::FunctionId id);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "api/family.hpp"
+#include "api/favourite.hpp"
 #include "api/future_state.hpp"
 #include "api/pool_core.hpp"
 #include "api/pool_worker.hpp"
