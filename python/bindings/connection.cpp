@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "connection_io.hpp"
+#include "heap_type.hpp"
 #include "os/fd.hpp"
 #include "os/poll.hpp"
 #include "synchronize.hpp"
@@ -340,12 +341,10 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 void finalize(PyObject* self) { close_fd(connection_of(self)); }
 
 void dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  close_fd(connection_of(self));
-  connection_of(self).~Connection();
-  type->tp_free(self);
-  Py_DECREF(type);
+  dealloc_collected(self, [](PyObject* connection) {
+    close_fd(connection_of(connection));
+    connection_of(connection).~Connection();
+  });
 }
 
 template <class Function>
@@ -422,9 +421,7 @@ nb::tuple pair(std::pair<os::Fd, os::Fd> ends) {
 }  // namespace
 
 void bind_connection(nb::module_& module) {
-  PyObject* type = PyType_FromSpec(&spec);
-  if (!type) throw nb::python_error();
-  module.attr("ConnectionBase") = nb::steal(type);
+  add_heap_type(module, "ConnectionBase", spec);
   module.def(
       "redeem",
       [](nb::handle claim) {

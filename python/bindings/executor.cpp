@@ -7,6 +7,7 @@
 #include <new>
 #include <span>
 
+#include "heap_type.hpp"
 #include "os/process.hpp"
 #include "os_error.hpp"
 #include "pool_core.hpp"
@@ -40,13 +41,7 @@ int clear(PyObject* self) {
   return 0;
 }
 
-void dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  clear(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
+void dealloc(PyObject* self) { dealloc_collected(self, clear); }
 
 PyObject* get_core(PyObject* self, void*) {
   PyObject* core = executor_of(self).core_object;
@@ -142,10 +137,6 @@ PyType_Spec spec = {"procession._engine.ExecutorBase", sizeof(ExecutorObject), 0
 
 }  // namespace
 
-void bind_executor(nb::module_& module) {
-  PyObject* type = PyType_FromSpec(&spec);
-  if (!type) throw nb::python_error();
-  module.attr("ExecutorBase") = nb::steal(type);
-}
+void bind_executor(nb::module_& module) { add_heap_type(module, "ExecutorBase", spec); }
 
 }  // namespace procession::bindings

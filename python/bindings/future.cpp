@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "heap_type.hpp"
 #include "pool_core.hpp"
 
 namespace nb = nanobind;
@@ -48,13 +49,7 @@ int clear(PyObject* self) {
   return 0;
 }
 
-void dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  clear(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
+void dealloc(PyObject* self) { dealloc_collected(self, clear); }
 
 int init(PyObject*, PyObject*, PyObject*) { return 0; }
 
@@ -268,10 +263,6 @@ PyType_Spec spec = {"procession._engine.FutureBase", sizeof(FutureObject), 0,
 
 }  // namespace
 
-void bind_future(nb::module_& module) {
-  PyObject* type = PyType_FromSpec(&spec);
-  if (!type) throw nb::python_error();
-  module.attr("FutureBase") = nb::steal(type);
-}
+void bind_future(nb::module_& module) { add_heap_type(module, "FutureBase", spec); }
 
 }  // namespace procession::bindings
