@@ -30,26 +30,32 @@ void Mutex::wait() noexcept {
 
 // Of who holds word_, and is another one than last time or has been patient.
 void Mutex::look_at_favour() noexcept {
-  if (favourite_.load(std::memory_order_relaxed) != 0) take_favour_away();
+  std::uintptr_t favourite = favourite_.load(std::memory_order_relaxed);
+  if (favourite != 0) take_favour_from(favourite);
   bool is_patient = last_ == this_thread() && in_row_ >= patience_;
   last_ = this_thread();
   in_row_ = 0;
   if (!kFavours || !is_patient) return;
-  if (candidate_ == 0) candidate_ = this_thread();
-  if (candidate_ != this_thread()) return;
+  auto* place = std::find_if(threads_.begin(), threads_.end(), [](std::uintptr_t thread) {
+    return thread == 0 || thread == this_thread();
+  });
+  if (place == threads_.end()) return;
+  *place = this_thread();
   if (register_for_barriers() && barrier_everywhere()) {
-    favourite_.store(this_thread(), std::memory_order_release);
+    auto number = static_cast<std::uintptr_t>(place - threads_.begin());
+    favourite_.store(this_thread() + number, std::memory_order_release);
   } else {
     patience_ = kMostPatience;
   }
 }
 
-void Mutex::take_favour_away() noexcept {
+void Mutex::take_favour_from(std::uintptr_t favourite) noexcept {
   favourite_.store(0);
   patience_ = std::min(kMostPatience, patience_ * 2);
   // Where the kernel won't have that any more, a store is seen by itself in much less time.
   if (!barrier_everywhere()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  for (int looks = 1; inside_.load(std::memory_order_acquire) != 0; ++looks) {
+  const std::atomic<std::uint32_t>& inside = inside_[favourite % kPlaces];
+  for (int looks = 1; inside.load(std::memory_order_acquire) != 0; ++looks) {
     pause();
     if (looks % 1000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(20));
   }

@@ -174,7 +174,7 @@ def nothing_is_left_of_a_pool():
         assert not any(map(watch.alive, workers))
         assert mp.active_children() == []
         assert watch.zombies() == set()
-        watch.until(lambda: watch.threads() == threads, f"threads to end {watch.threads()}")
+        watch.until(lambda: watch.threads() == threads, f"threads to be {threads} again")
         fds.append(len(watch.fds()))
     watch.until(lambda: len(watch.fds()) <= fds[0], f"descriptors to be closed: {fds}")
 
