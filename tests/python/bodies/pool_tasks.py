@@ -171,4 +171,6 @@ def warm_up():
     mp.set_start_method(sys.argv[1])
     with Executor(1) as pool:
         pool.submit(time.time).result()
+    # The kernel still lists a thread for a moment after it was joined.
+    watch.until(lambda: len(watch.threads()) == 1, "the pool's thread to end")
     mp.set_start_method(None, force=True)
