@@ -30,13 +30,15 @@ enum class Form : std::uint16_t {
 };
 
 constexpr std::size_t kMostPlainArgs = 32;
+constexpr pool::FunctionId kNoFunction = 0;  // named by calls of Form::kAnything
 
 // A call of a map() that was taken back: to be told how it ends.
 struct MapCall {
   Batch::Slot* slot;
 };
 
-// All methods are called with the GIL held.
+// All methods are called with the GIL held. What goes in is in pool_submit.cpp, what comes out in
+// pool_settle.cpp.
 class PoolCore {
  public:
   // `support` is the module procession.worker; `future` the class of the futures; `processes` the
@@ -75,8 +77,8 @@ class PoolCore {
   void add_function(nanobind::object function, nanobind::bytes payload);
   bool knows(nanobind::handle function) const;
 
-  // Once the pool has ended: settles and tells what is left, and lets go of all functions. The garbage collector can't see them here, and
-  // each keeps the globals of its module.
+  // Once the pool has ended: settles and tells what is left, and lets go of all functions. The garbage
+  // collector can't see them here, and each keeps the globals of its module.
   void forget();
 
   std::optional<std::uint32_t> worker_wanted(bool all) { return pool_.worker_wanted(all); }
