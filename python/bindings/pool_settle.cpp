@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bindings/pool_core: how what became of calls comes out.
+// bindings/pool_settle: how what became of the calls of a PoolCore comes out.
 #include <nanobind/stl/string.h>
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bindings/pool_core: how calls go in.
+// bindings/pool_submit: how the calls of a PoolCore go in.
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 

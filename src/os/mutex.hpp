@@ -61,7 +61,7 @@ class Mutex {
   bool enter_as_favourite(std::uintptr_t place) noexcept {
     std::atomic<std::uint32_t>& inside = inside_[place];
     inside.store(1, std::memory_order_relaxed);
-    // SYNC POINT with take_favour_away, which has the barrier.
+    // SYNC POINT with take_favour_from, which has the barrier.
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (favourite_.load(std::memory_order_acquire) == this_thread() + place) {
       held_ = &inside;
@@ -76,8 +76,8 @@ class Mutex {
   void take_favour_from(std::uintptr_t favourite) noexcept;
 
   std::atomic<std::uintptr_t> favourite_{0};  // a thread, plus its place; 0: none
-  std::array<std::atomic<std::uint32_t>, kPlaces>
-      inside_;                                  // each written by the thread of that place
+  // Each is written by the thread of that place alone.
+  std::array<std::atomic<std::uint32_t>, kPlaces> inside_{};
   std::atomic<std::uint32_t>* held_ = nullptr;  // by who holds it: as the favourite, there
   FutexWord word_{kFree};
   // Under word_:
