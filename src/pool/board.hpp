@@ -70,7 +70,8 @@ struct WorkerBoard {
   std::atomic<std::uint32_t> fence_first{1};
   // The CPU on which the worker went to sleep or gave way, until it goes on; else -1.
   std::atomic<int> left_cpu{-1};
-  std::atomic<int> woken_from{-1};                    // the CPU of who woke it last
+  std::atomic<int> woken_from{-1};     // the CPU of who woke it last
+  std::atomic<int> goes_first_on{-1};  // on which that one waits until it has done its call
   alignas(64) std::atomic<std::uint64_t> claimed{0};  // calls begun, or skipped, so far
   // Calls up to here that have no record among the results have ended, and gave nothing.
   std::atomic<std::uint64_t> ended{0};

@@ -81,13 +81,20 @@ void Pool::release(shm::Block block) {
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
                     void* future) {
   if (payload.size() > kLargestInline) return submit(function, form, payload, future, {}, {});
-  std::lock_guard lock(mutex_);
-  if (quick_.run) {
-    TaskId task = submit_to_run(function, form, payload, future);
-    if (task != kNoTask) return task;
-    end_run();
+  TaskId task = kNoTask;
+  WorkerBoard* first = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    if (quick_.run) {
+      task = submit_to_run(function, form, payload, future);
+      if (task != kNoTask) return task;
+      end_run();
+    }
+    task = submit_locked(function, form, payload, future, {}, false, {});
+    first = std::exchange(goes_first_, nullptr);
   }
-  return submit_locked(function, form, payload, future, {}, false, {});
+  if (first) give_way_to(*first);
+  return task;
 }
 
 TaskId Pool::submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
@@ -111,8 +118,15 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     blocks.insert(blocks.begin(), put(payload));
     payload = {};
   }
-  Hold hold(*this);
-  return submit_locked(function, form, payload, future, std::move(blocks), spilled, options);
+  TaskId task = kNoTask;
+  WorkerBoard* first = nullptr;
+  {
+    Hold hold(*this);
+    task = submit_locked(function, form, payload, future, std::move(blocks), spilled, options);
+    first = std::exchange(goes_first_, nullptr);
+  }
+  if (first) give_way_to(*first);
+  return task;
 }
 
 TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesView payload,
@@ -144,6 +158,8 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
   task.blocks = std::move(blocks);
   task.number = submits_++;
   ++unfinished_;
+  bool is_lone = was_waited_for_.load(std::memory_order_relaxed);
+  if (is_lone) was_waited_for_.store(false, std::memory_order_relaxed);
   if (recorder_) recorder_->queued(slot, task.number, function);
   TaskId id = id_of(slot);
   if (broken_) {
@@ -162,6 +178,7 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
     // What is under way, and its outcomes, stay in the cache if there is little of it.
     if (place.assigned.size() >= std::size_t{2} * kMostUnpumped) pump_after_submit();
     if (place.assigned.size() >= 2) begin_run(place, function, form, payload.size());
+    if (is_lone && goes_first(place, function)) goes_first_ = &board_.worker(index_of(place));
     return id;
   }
   queue_of(task).push_back(id);

@@ -310,6 +310,8 @@ class Pool {
   static constexpr std::uint32_t kProbe = 32;
   // Breaths before the front asks whether it keeps a worker off its CPU.
   static constexpr int kBeforeGivingWay = 4;
+  // Calls that take no more have a worker that is woken on the submitter's CPU go first.
+  static constexpr std::uint64_t kGoesFirstNs = 50'000;
   static constexpr std::chrono::milliseconds kWithOthers{1};
   static constexpr std::uint64_t kNoPlace = ~std::uint64_t{1};  // beside places, in the wait sets
   // Results between two sleeps at the front above which it has the barrier, and workers have none.
@@ -482,6 +484,8 @@ class Pool {
   base::Waited sleep_front(base::Deadline deadline, bool with_others);
   bool may_spin() const noexcept { return busy_.load(std::memory_order_relaxed) < cpus_; }
   bool keeps_a_worker_off() const noexcept;
+  bool goes_first(const Place& place, FunctionId function) noexcept;
+  static void give_way_to(WorkerBoard& worker) noexcept;
   bool comes_with_others(TaskId awaited);
   void count_busy() noexcept;
   std::uint32_t index_of(const Place& place) const noexcept;
@@ -534,7 +538,9 @@ class Pool {
   std::unique_ptr<std::atomic<bool>[]> ended_;
   std::atomic<std::uint32_t> endings_ = 0;
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
-  std::atomic<bool> back_looks_ = false;  // the back sleeps no longer than a stall may last
+  std::atomic<bool> back_looks_ = false;      // the back sleeps no longer than a stall may last
+  WorkerBoard* goes_first_ = nullptr;         // who is to, with the call that is being submitted
+  std::atomic<bool> was_waited_for_ = false;  // somebody came to the front after the last submit
   int front_spins_ = kMostSpins;
   bool front_can_leave_ = true;  // its CPU, as far as is known
   std::uint32_t vain_spins_ = 0;

@@ -102,6 +102,22 @@ bool Pool::keeps_a_worker_off() const noexcept {
   return false;
 }
 
+// A worker that sleeps is mostly woken on the CPU of who wakes it, and begins when that one sleeps. Where
+// each call was waited for so far it may as well begin at once: then it is done when it is asked for.
+bool Pool::goes_first(const Place& place, FunctionId function) noexcept {
+  std::uint64_t average = functions_[function].average;
+  if (place.assigned.size() != 1 || average == 0 || average > kGoesFirstNs) return false;
+  const WorkerBoard& worker = board_.worker(index_of(place));
+  return worker.left_cpu.load(std::memory_order_relaxed) == os::current_cpu() &&
+         worker.asleep.load(std::memory_order_relaxed) == 0;
+}
+
+void Pool::give_way_to(WorkerBoard& worker) noexcept {
+  worker.goes_first_on.store(os::current_cpu(), std::memory_order_relaxed);
+  os::yield();
+  worker.goes_first_on.store(-1, std::memory_order_relaxed);
+}
+
 bool Pool::comes_with_others(TaskId awaited) {
   if (wants_all()) return false;
   Hold hold(*this);
@@ -113,6 +129,7 @@ bool Pool::comes_with_others(TaskId awaited) {
 }
 
 void Pool::enter_front() noexcept {
+  was_waited_for_.store(true, std::memory_order_relaxed);
   board_.parent().front_present.store(1, std::memory_order_seq_cst);
 }
 

@@ -112,21 +112,26 @@ bool Worker::next_slowly(Call& call, const std::function<void(bool)>& on_sleep,
       record = calls_.peek();
     }
     int spins = spins_;
-    if (std::exchange(rang_beside_, false)) {
+    bool goes_first = own_.goes_first_on.load(std::memory_order_relaxed) == os::current_cpu();
+    if (goes_first) went_first_ = true;
+    if (std::exchange(rang_beside_, false) || goes_first) {
       if (is_cramped()) {
         std::atomic<int>& crowded = parent_.crowded_cpu;
-        if (crowded.load(std::memory_order_relaxed) == ParentBoard::kCantLeave) {
+        if (goes_first) {  // who waits is awake, and spins when its call has gone elsewhere
+          os::move_to_another_cpu();
+          one_leaves_ = true;
+        } else if (crowded.load(std::memory_order_relaxed) == ParentBoard::kCantLeave) {
           os::move_to_another_cpu();
         } else {  // if this one moved, the next ring would bring the front along
           crowded.store(os::current_cpu(), std::memory_order_relaxed);
-          front_leaves_ = true;
+          one_leaves_ = true;
         }
       }
       if (!record) {  // else the front has been here in between, and asks for more already
         give_way();
         record = calls_.peek();
         // Who moves needs a while, and would bring back whom it had to wake.
-        spins = std::exchange(front_leaves_, false) ? kMostSpins : 0;
+        spins = std::exchange(one_leaves_, false) ? kMostSpins : 0;
       }
     }
     for (int i = 0; !record && i < spins; ++i) {
@@ -207,7 +212,8 @@ void Worker::hear_revocation() noexcept {
 // Whoever wakes somebody tends to have him beside himself, on the same CPU: there the two take turns
 // and never meet, though another CPU idles. After so many short turns like that, one of them is to move.
 bool Worker::is_cramped() noexcept {
-  if (parent_.front_cpu.load(std::memory_order_relaxed) != os::current_cpu() && !woken_beside_) {
+  bool is_beside = parent_.front_cpu.load(std::memory_order_relaxed) == os::current_cpu();
+  if (!is_beside && !woken_beside_ && !went_first_) {
     cramped_ = 0;
     return false;
   }
@@ -241,6 +247,7 @@ void Worker::sleep(const std::function<void(bool)>& on_sleep,
       return;
     }
   }
+  went_first_ = false;
   own_.left_cpu.store(os::current_cpu(), std::memory_order_relaxed);
   on_sleep(true);
   base::Waited waited = os::futex_wait(own_.asleep, 1, base::Deadline::never());

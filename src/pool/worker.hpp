@@ -193,7 +193,8 @@ class Worker {
   int cramped_ = 0;           // turns in a row with the parent's front on the same CPU
   std::int64_t cramped_since_ = 0;
   int most_cramped_ = 32;
-  bool front_leaves_ = false;  // it is to, as soon as it wakes
+  bool one_leaves_ = false;    // this CPU: the front, as soon as it wakes, or this one has
+  bool went_first_ = false;    // a submitter gave way to it, on this CPU, since it slept last
   bool woken_beside_ = false;  // on the CPU of who woke it, as it was last
   const bool has_own_cpu_;     // there are enough for all workers and the parent
   const pid_t pid_;

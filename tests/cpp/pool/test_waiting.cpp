@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bugs that each hung a prototype, and their kin: nobody sleeps through what he waits for.
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "crew.hpp"
@@ -173,6 +176,75 @@ TEST_F(Waiting, RoomIsMadeThoughTheFrontLeaves) {
     front.wait_for(mine);
     crew.began(static_cast<std::uint64_t>(13 * (i + 1)));
   }
+}
+
+// This thread, and what it makes, on the CPU that it is on.
+class OnOneCpu {
+ public:
+  OnOneCpu() {
+    ::sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<std::size_t>(::sched_getcpu()), &one);
+    EXPECT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+  }
+  OnOneCpu(const OnOneCpu&) = delete;
+  OnOneCpu& operator=(const OnOneCpu&) = delete;
+  ~OnOneCpu() { ::sched_setaffinity(0, sizeof before_, &before_); }
+
+ private:
+  cpu_set_t before_{};
+};
+
+// Who is made by a thread with SCHED_BATCH has it, too, and drives nobody from his CPU when he wakes.
+void set_policy(int policy) {
+  sched_param none{};
+  EXPECT_EQ(::sched_setscheduler(0, policy, &none), 0);
+}
+
+bool sleeps(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string number;
+  std::string name;
+  std::string state;
+  file >> number >> name >> state;
+  return state == "S";
+}
+
+// Of so many calls to a worker that sleeps on this CPU, those that have ended when they are submitted.
+int ended_at_once(int calls, bool are_waited_for) {
+  OnOneCpu on_one_cpu;
+  set_policy(SCHED_BATCH);
+  Crew crew(workers(1), true, false);
+  crew.workers_are(1);
+  set_policy(SCHED_OTHER);
+  Front front(crew);
+  front.wait_for(crew.submit(Act::kNothing));
+  int ended = 0;
+  Outcomes outcomes;
+  for (int i = 0; i < calls; ++i) {
+    while (!sleeps(crew.pids().front())) std::this_thread::yield();
+    std::uint64_t number = crew.submit(Act::kNothing);
+    if (crew.pool().has_news()) ++ended;
+    if (are_waited_for) front.wait_for(number);
+    while (crew.now(number).count == 0) {
+      std::this_thread::yield();
+      crew.pool().collect(outcomes);
+      crew.settle(outcomes);
+    }
+  }
+  return ended;
+}
+
+// Nobody has to be woken for it: the worker was let go first. (Others may use this CPU, too.)
+TEST_F(Waiting, AShortCallToOneWhoSleepsHasEndedBeforeItIsWaitedFor) {
+  const int calls = kRounds / 50;
+  EXPECT_GT(ended_at_once(calls, true), calls * 3 / 4);
+}
+
+TEST_F(Waiting, WhoDoesntWaitForCallsGivesNoWayToThem) {
+  const int calls = kRounds / 50;
+  EXPECT_LT(ended_at_once(calls, false), calls / 4);
 }
 
 }  // namespace
