@@ -16,7 +16,7 @@ const std::uint64_t kTasks = tests::kThreadSanitized ? 20'000
                              : tests::kSanitized     ? 40'000
                                                      : 200'000;
 
-Options policy(OnDeath on_death, std::uint32_t retries) {
+Options chaos_options(OnDeath on_death, std::uint32_t retries) {
   Options options;
   options.max_workers = 3;
   options.on_death = on_death;
@@ -65,7 +65,7 @@ void submit_all(Crew& crew) {
 }
 
 TEST_F(Chaos, EachTaskEndsOnceAndEachDeathWasOne) {
-  Crew crew(policy(OnDeath::kFailTask, 0));
+  Crew crew(chaos_options(OnDeath::kFailTask, 0));
   {
     Killer killer(crew);
     submit_all(crew);
@@ -91,7 +91,7 @@ TEST_F(Chaos, EachTaskEndsOnceAndEachDeathWasOne) {
 }
 
 TEST_F(Chaos, RetriedTasksAllHaveResults) {
-  Crew crew(policy(OnDeath::kRetry, 2));
+  Crew crew(chaos_options(OnDeath::kRetry, 2));
   {
     Killer killer(crew);
     submit_all(crew);
@@ -105,7 +105,7 @@ TEST_F(Chaos, RetriedTasksAllHaveResults) {
 
 // Somebody waits at the front while workers die.
 TEST_F(Chaos, WithAFront) {
-  Crew crew(policy(OnDeath::kFailTask, 0), true, false);
+  Crew crew(chaos_options(OnDeath::kFailTask, 0), true, false);
   std::uint64_t ended = 0;
   {
     Killer killer(crew);

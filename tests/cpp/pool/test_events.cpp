@@ -16,7 +16,7 @@ namespace {
 
 using Events = PoolTest;
 
-Options workers(std::uint32_t count, OnDeath on_death = OnDeath::kFailTask) {
+Options event_options(std::uint32_t count, OnDeath on_death = OnDeath::kFailTask) {
   Options options;
   options.max_workers = count;
   options.on_death = on_death;
@@ -56,7 +56,7 @@ std::size_t count(const std::string& text, const std::string& part) {
 }
 
 TEST_F(Events, EachTaskIsQueuedStartedAndEndsOnceInThisOrder) {
-  Crew crew(workers(3));
+  Crew crew(event_options(3));
   auto stream = crew.pool().listen(100'000);
   for (int i = 0; i < 3000; ++i) crew.submit(i % 7 ? Act::kEcho : Act::kRaise);
   crew.finish();
@@ -81,7 +81,7 @@ TEST_F(Events, EachTaskIsQueuedStartedAndEndsOnceInThisOrder) {
 
 TEST_F(Events, ACancelledTaskIsToldOf) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   auto stream = crew.pool().listen(100);
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
@@ -95,7 +95,7 @@ TEST_F(Events, ACancelledTaskIsToldOf) {
 }
 
 TEST_F(Events, ADeathIsToldOfAheadOfItsTask) {
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   auto stream = crew.pool().listen(100);
   std::uint64_t task = crew.submit(Act::kExit, 7);
   crew.ending(task);
@@ -114,7 +114,7 @@ TEST_F(Events, ADeathIsToldOfAheadOfItsTask) {
 }
 
 TEST_F(Events, ATaskThatIsTriedAgainIsQueuedAgain) {
-  Options options = workers(1, OnDeath::kRetry);
+  Options options = event_options(1, OnDeath::kRetry);
   options.retries = 1;
   Crew crew(options);
   auto stream = crew.pool().listen(100);
@@ -129,7 +129,7 @@ TEST_F(Events, ATaskThatIsTriedAgainIsQueuedAgain) {
 
 TEST_F(Events, InAPoolThatBreaksOneTaskDied) {
   Gate gate;
-  Crew crew(workers(1, OnDeath::kBreak));
+  Crew crew(event_options(1, OnDeath::kBreak));
   auto stream = crew.pool().listen(1000);
   std::uint64_t first = crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
@@ -147,7 +147,7 @@ TEST_F(Events, InAPoolThatBreaksOneTaskDied) {
 }
 
 TEST_F(Events, AStreamIsBoundedAndSaysWhatItLost) {
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   auto stream = crew.pool().listen(10);
   for (int i = 0; i < 100; ++i) crew.submit(Act::kEcho);
   crew.finish();
@@ -161,7 +161,7 @@ TEST_F(Events, AStreamIsBoundedAndSaysWhatItLost) {
 
 TEST_F(Events, WhoListensLateIsToldOfTheRest) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   std::uint64_t task = crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   auto stream = crew.pool().listen(100);
@@ -191,7 +191,7 @@ TEST_F(Events, AStreamWakesWhoWaits) {
 
 TEST_F(Events, StatsSayWhatIsGoingOn) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(event_options(2));
   for (int i = 0; i < 2; ++i) crew.submit(Act::kWait, gate.read_end());
   crew.began(2);
   crew.submit(Act::kEcho);
@@ -216,7 +216,7 @@ TEST_F(Events, StatsSayWhatIsGoingOn) {
 
 TEST_F(Events, StatsKnowTheArena) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   std::uint64_t before = crew.pool().stats().arena_in_use;
@@ -242,7 +242,7 @@ struct Folder {
 TEST_F(Events, TheTraceHasEachTaskOnce) {
   Folder folder;
   {
-    Crew crew(workers(2));
+    Crew crew(event_options(2));
     crew.pool().trace_to(folder.file());
     for (int i = 0; i < 5000; ++i) crew.submit(Act::kEcho);
     crew.submit(Act::kExit, 3);
@@ -276,7 +276,7 @@ TEST_F(Events, TheTraceIsWrittenAsItComes) {
 }
 
 TEST_F(Events, AFullDiskEndsTheTraceAndNothingElse) {
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   crew.pool().trace_to("/dev/full");
   crew.submit(Act::kEcho);
   crew.all_ended();
@@ -289,7 +289,7 @@ TEST_F(Events, AFullDiskEndsTheTraceAndNothingElse) {
 }
 
 TEST_F(Events, ATraceThatCannotBeIsRefused) {
-  Crew crew(workers(1));
+  Crew crew(event_options(1));
   EXPECT_THROW(crew.pool().trace_to("/proc/no/such/file"), std::system_error);
 }
 
@@ -313,7 +313,7 @@ std::size_t hear(Pool& pool, const Outcomes& outcomes) {
 }
 
 TEST_F(Events, MessagesOfAllSizesArriveInOrder) {
-  Pool pool(workers(1));
+  Pool pool(event_options(1));
   auto place = pool.worker_wanted(true);
   ASSERT_TRUE(place);
   pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
@@ -338,7 +338,7 @@ TEST_F(Events, MessagesOfAllSizesArriveInOrder) {
 }
 
 TEST_F(Events, AMessageWakesTheThreadAtTheBack) {
-  Pool pool(workers(1));
+  Pool pool(event_options(1));
   auto place = pool.worker_wanted(true);
   pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
   Side side(pool);
@@ -359,7 +359,7 @@ TEST_F(Events, AMessageWakesTheThreadAtTheBack) {
 
 // As above, but somebody comes to the front and leaves it all the time.
 TEST_F(Events, AMessageIsSeenWhoeverLooks) {
-  Pool pool(workers(1));
+  Pool pool(event_options(1));
   auto place = pool.worker_wanted(true);
   pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
   Side side(pool);
@@ -393,7 +393,7 @@ TEST_F(Events, AMessageIsSeenWhoeverLooks) {
 }
 
 TEST_F(Events, WhoIsFarAheadWithMessagesWaits) {
-  Pool pool(workers(1));
+  Pool pool(event_options(1));
   auto place = pool.worker_wanted(true);
   pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
   Side side(pool);
@@ -429,7 +429,7 @@ TEST_F(Events, WhoIsFarAheadWithMessagesWaits) {
 
 // What hears messages may itself wait for what the worker does.
 TEST_F(Events, WhoIsNeverHeardGoesOn) {
-  Pool pool(workers(1));
+  Pool pool(event_options(1));
   auto place = pool.worker_wanted(true);
   pool.add_worker(*place, ::getpid(), os::open_pidfd(::getpid()));
   Side side(pool);

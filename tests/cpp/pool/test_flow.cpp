@@ -10,7 +10,7 @@ namespace {
 
 using Flow = PoolTest;
 
-Options workers(std::uint32_t count, std::uint32_t ring_size = 1 << 20) {
+Options flow_options(std::uint32_t count, std::uint32_t ring_size = 1 << 20) {
   Options options;
   options.max_workers = count;
   options.ring_size = ring_size;
@@ -19,17 +19,17 @@ Options workers(std::uint32_t count, std::uint32_t ring_size = 1 << 20) {
 }
 
 TEST_F(Flow, EachTaskEndsOnceWithItsOwnResult) {
-  Crew crew(workers(3));
+  Crew crew(flow_options(3));
   for (int i = 0; i < 20'000; ++i) crew.submit(Act::kEcho, 0, static_cast<std::size_t>(i % 300));
   crew.finish();
   EXPECT_EQ(crew.count(OutcomeKind::kResult), 20'000u);
 }
 
-TEST_F(Flow, APoolWithoutTasksFinishes) { Crew crew(workers(2)); }
+TEST_F(Flow, APoolWithoutTasksFinishes) { Crew crew(flow_options(2)); }
 
 TEST_F(Flow, WorkersAreStartedAsTasksCome) {
   Gate gate;
-  Crew crew(workers(3), false);
+  Crew crew(flow_options(3), false);
   EXPECT_EQ(crew.pool().workers(), 0u);
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
@@ -42,13 +42,13 @@ TEST_F(Flow, WorkersAreStartedAsTasksCome) {
 }
 
 TEST_F(Flow, AFailureIsAnOutcome) {
-  Crew crew(workers(1));
+  Crew crew(flow_options(1));
   EXPECT_EQ(crew.ending(crew.submit(Act::kRaise)).kind, OutcomeKind::kFailure);
   EXPECT_EQ(crew.ending(crew.submit(Act::kEcho)).kind, OutcomeKind::kResult);
 }
 
 TEST_F(Flow, PayloadsOfAllSizesArrive) {
-  Crew crew(workers(2, 1 << 18));
+  Crew crew(flow_options(2, 1 << 18));
   std::size_t sizes[] = {0, 1, 7, 8, 4000, 60'000, kLargestInline, kLargestInline + 1, 1'000'000};
   for (int i = 0; i < 5; ++i) {
     for (std::size_t size : sizes) {
@@ -62,7 +62,7 @@ TEST_F(Flow, PayloadsOfAllSizesArrive) {
 
 TEST_F(Flow, WhatNoWorkerHasCanBeCancelled) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(flow_options(1));
   std::uint64_t first = crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   std::vector<std::uint64_t> others;
@@ -82,7 +82,7 @@ TEST_F(Flow, WhatNoWorkerHasCanBeCancelled) {
 
 TEST_F(Flow, AllCanBeCancelled) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(flow_options(2));
   crew.submit(Act::kWait, gate.read_end());
   crew.submit(Act::kWait, gate.read_end());
   crew.began(2);
@@ -95,13 +95,13 @@ TEST_F(Flow, AllCanBeCancelled) {
 }
 
 TEST_F(Flow, APoolThatHasNoWorkersYetCancels) {
-  Crew crew(workers(1));
+  Crew crew(flow_options(1));
   crew.cancel_all();
   crew.finish();
 }
 
 TEST_F(Flow, RecycledWorkersLoseNothing) {
-  Options options = workers(3);
+  Options options = flow_options(3);
   options.tasks_per_worker = 7;
   Crew crew(options);
   for (int i = 0; i < 700; ++i) crew.submit(Act::kEcho, 0, 10);
@@ -114,7 +114,7 @@ TEST_F(Flow, RecycledWorkersLoseNothing) {
 // The word that tells a worker to end needs room of its own.
 TEST_F(Flow, AWorkerIsRecycledThoughItsRingIsFull) {
   for (std::size_t tasks = 2; tasks < 12; ++tasks) {
-    Options options = workers(1, 4096);
+    Options options = flow_options(1, 4096);
     options.tasks_per_worker = tasks;
     Crew crew(options);
     for (std::size_t i = 0; i < 20 * tasks; ++i)
@@ -128,7 +128,7 @@ TEST_F(Flow, AWorkerIsRecycledThoughItsRingIsFull) {
 
 // The function goes ahead of its first call: the call may not fit yet, and nothing else is under way.
 TEST_F(Flow, AWorkerThatMadeRoomForACallIsGivenIt) {
-  Crew crew(workers(1, 1 << 16));
+  Crew crew(flow_options(1, 1 << 16));
   for (std::size_t i = 0; i < 40; ++i) {
     crew.use_function(20'000 + i * 300);
     EXPECT_TRUE(crew.ending(crew.submit(Act::kEcho, 0, 30'000 - i * 500)).right);
@@ -137,7 +137,7 @@ TEST_F(Flow, AWorkerThatMadeRoomForACallIsGivenIt) {
 
 TEST_F(Flow, ASlowTaskDoesNotHoldUpThoseBehindIt) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(flow_options(2));
   for (int i = 0; i < 50; ++i) crew.submit(Act::kEcho);  // they are fast, so they're given ahead
   crew.all_ended();
   std::vector<std::uint64_t> fast;
@@ -153,7 +153,7 @@ TEST_F(Flow, ASlowTaskDoesNotHoldUpThoseBehindIt) {
 // What was taken back must not go to the same worker again: it couldn't be taken back a second time.
 TEST_F(Flow, ASlowTaskDoesNotHoldUpWhatComesLater) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(flow_options(2));
   for (int i = 0; i < 50; ++i) crew.submit(Act::kSpin, 20);
   crew.all_ended();
   crew.submit(Act::kWait, gate.read_end());
@@ -168,7 +168,7 @@ TEST_F(Flow, ASlowTaskDoesNotHoldUpWhatComesLater) {
 // The blocks of a call that was taken back may be gone by the time its first holder comes to it.
 TEST_F(Flow, LargeCallsCanBeTakenBack) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(flow_options(2));
   for (int i = 0; i < 50; ++i) crew.submit(Act::kEcho);
   crew.all_ended();
   for (int round = 0; round < 20; ++round) {
@@ -186,7 +186,7 @@ TEST_F(Flow, LargeCallsCanBeTakenBack) {
 // Nobody wants to be told of results here, but work is to go on.
 TEST_F(Flow, AWorkerThatRunsDryIsSeenByNobodysWaiting) {
   Gate gate;
-  Crew crew(workers(2), true, false);
+  Crew crew(flow_options(2), true, false);
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   for (int i = 0; i < 300; ++i) crew.submit(Act::kEcho);
@@ -196,7 +196,7 @@ TEST_F(Flow, AWorkerThatRunsDryIsSeenByNobodysWaiting) {
 
 TEST_F(Flow, WorkGoesOnThoughNobodyWaits) {
   for (int round = 0; round < (tests::kSanitized ? 20 : 200); ++round) {
-    Crew crew(workers(2), true, false);
+    Crew crew(flow_options(2), true, false);
     for (int i = 0; i < 300; ++i) crew.submit(Act::kEcho);
     crew.began(300);
     crew.finish();
@@ -206,7 +206,7 @@ TEST_F(Flow, WorkGoesOnThoughNobodyWaits) {
 
 // More results than fit into the rings, and nobody takes them.
 TEST_F(Flow, FullResultRingsAreNoDeadlock) {
-  Crew crew(workers(2, 1 << 18));
+  Crew crew(flow_options(2, 1 << 18));
   for (int i = 0; i < 20; ++i) crew.submit(Act::kEcho);
   crew.all_ended();
   crew.hold(true);
@@ -217,7 +217,7 @@ TEST_F(Flow, FullResultRingsAreNoDeadlock) {
 }
 
 TEST_F(Flow, ManyThreadsSubmit) {
-  Crew crew(workers(3));
+  Crew crew(flow_options(3));
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&] {

@@ -16,7 +16,7 @@ namespace {
 
 using Runs = PoolTest;
 
-Options workers(std::uint32_t count, OnDeath on_death = OnDeath::kFailTask) {
+Options run_options(std::uint32_t count, OnDeath on_death = OnDeath::kFailTask) {
   Options options;
   options.max_workers = count;
   options.ring_size = 1 << 18;
@@ -41,7 +41,7 @@ class HeldCrew {
     return std::make_unique<HeldCrew>(on_death);
   }
 
-  explicit HeldCrew(OnDeath on_death) : crew(workers(1, on_death)) {
+  explicit HeldCrew(OnDeath on_death) : crew(run_options(1, on_death)) {
     for (int i = 0; i < 50; ++i) crew.submit(Act::kNothing);
     crew.all_ended();  // so that it is known how long one takes
     holder = crew.submit(Act::kWait, gate.read_end());
@@ -85,7 +85,7 @@ class HeldCrew {
 
 TEST_F(Runs, TasksOfAllKindsEndOnceInTheirTurn) {
   for (std::uint32_t count : {1, 2}) {
-    Crew crew(workers(count));
+    Crew crew(run_options(count));
     std::mt19937_64 random(5);
     std::vector<std::uint64_t> raising;
     for (int i = 0; i < 20'000; ++i) {
@@ -160,7 +160,7 @@ TEST_F(Runs, WhoBeginsToListenHearsOfTasksOfOne) {
 
 TEST_F(Runs, AnIdleWorkerGetsTasksOfOne) {
   Gate gate;
-  Crew crew(workers(2));
+  Crew crew(run_options(2));
   for (int i = 0; i < 50; ++i) crew.submit(Act::kNothing);
   crew.all_ended();
   crew.submit(Act::kWait, gate.read_end());

@@ -20,7 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 using Stop = PoolTest;
 
-Options workers(std::uint32_t count, OnDeath on_death = OnDeath::kBreak) {
+Options stop_options(std::uint32_t count, OnDeath on_death = OnDeath::kBreak) {
   Options options;
   options.max_workers = count;
   options.ring_size = 1 << 18;
@@ -53,7 +53,7 @@ void wait_until_gone(pid_t pid) {
 
 TEST_F(Stop, HigherPrioritiesGoFirst) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(stop_options(1));
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   std::vector<std::int32_t> values = {0, 3, -1, 3, 0, -7, 9, 0, -1};
@@ -70,7 +70,7 @@ TEST_F(Stop, HigherPrioritiesGoFirst) {
 }
 
 TEST_F(Stop, ManyTasksOfAllPrioritiesEndOnce) {
-  Crew crew(workers(3));
+  Crew crew(stop_options(3));
   for (int i = 0; i < 6000; ++i) crew.submit(Act::kEcho, 0, 0, priority(i % 5 - 2));
   for (std::uint64_t i = 0; i < 6000; i += 7) crew.cancel(i);
   crew.finish();
@@ -78,7 +78,7 @@ TEST_F(Stop, ManyTasksOfAllPrioritiesEndOnce) {
 
 TEST_F(Stop, ATaskThatRunsTooLongEndsWithItsWorker) {
   Gate gate;  // ahead of the workers, which have its descriptor by inheritance
-  Crew crew(workers(2));
+  Crew crew(stop_options(2));
   for (Act act : {Act::kWait, Act::kDeafWait, Act::kMakeChild}) {
     std::uint64_t number =
         crew.submit(act, act == Act::kWait ? gate.read_end() : 0, 0, timeout(50ms));
@@ -93,7 +93,7 @@ TEST_F(Stop, ATaskThatRunsTooLongEndsWithItsWorker) {
 
 TEST_F(Stop, WaitingIsNotRunning) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(stop_options(1));
   crew.submit(Act::kWait, gate.read_end());
   crew.began(1);
   std::uint64_t behind = crew.submit(Act::kEcho, 0, 0, timeout(100ms));
@@ -106,7 +106,7 @@ TEST_F(Stop, WaitingIsNotRunning) {
 }
 
 TEST_F(Stop, ManyTimeoutsAtOnce) {
-  Crew crew(workers(2));
+  Crew crew(stop_options(2));
   for (int i = 0; i < 10; ++i) crew.submit(Act::kSpin, 100'000'000, 0, timeout(20ms));
   for (int i = 0; i < 100; ++i) crew.submit(Act::kEcho, 0, static_cast<std::size_t>(i) * 1000);
   crew.all_ended();
@@ -115,7 +115,7 @@ TEST_F(Stop, ManyTimeoutsAtOnce) {
 }
 
 TEST_F(Stop, ATimeoutThatIsNotReachedChangesNothing) {
-  Options options = workers(2);
+  Options options = stop_options(2);
   options.timeout = 1000s;
   Crew crew(options);
   for (int i = 0; i < 2000; ++i) crew.submit(Act::kEcho, 0, static_cast<std::size_t>(i % 300));
@@ -126,7 +126,7 @@ TEST_F(Stop, ATimeoutThatIsNotReachedChangesNothing) {
 
 TEST_F(Stop, WhatRunsCanBeCancelled) {
   Gate gate;
-  Crew crew(workers(1));
+  Crew crew(stop_options(1));
   for (int round = 0; round < 20; ++round) {
     std::uint64_t before = crew.tally().began;
     std::uint64_t number = crew.submit(round % 2 ? Act::kWait : Act::kSpin,
@@ -146,7 +146,7 @@ TEST_F(Stop, WhatRunsCanBeCancelled) {
 
 // At any moment: before it is given, given and not begun, running, ended.
 TEST_F(Stop, CancelsAtAnyMoment) {
-  Crew crew(workers(2, OnDeath::kFailTask));
+  Crew crew(stop_options(2, OnDeath::kFailTask));
   int cancelled = 0;
   for (int i = 0; i < 300; ++i) {
     std::vector<std::uint64_t> numbers;
@@ -161,7 +161,7 @@ TEST_F(Stop, CancelsAtAnyMoment) {
 
 TEST_F(Stop, ADescendantEndsToo) {
   for (std::uint64_t deaf : {0, 1}) {
-    Crew crew(workers(1));
+    Crew crew(stop_options(1));
     std::uint64_t number = crew.submit(Act::kMakeChild, deaf);
     crew.began(1);
     EXPECT_TRUE(crew.cancel(number, true));
@@ -171,7 +171,7 @@ TEST_F(Stop, ADescendantEndsToo) {
 }
 
 TEST_F(Stop, MemoryOfAStoppedTaskIsReleased) {
-  Crew crew(workers(1));
+  Crew crew(stop_options(1));
   for (int i = 0; i < 3; ++i) {
     std::uint64_t number = crew.submit(Act::kDeafWait, 0, 1'000'000, timeout(1ms));
     EXPECT_EQ(crew.ending(number).kind, OutcomeKind::kTimedOut);
@@ -181,7 +181,7 @@ TEST_F(Stop, MemoryOfAStoppedTaskIsReleased) {
 }
 
 TEST_F(Stop, EachTaskHasItsOwnRuleForDeaths) {
-  Crew crew(workers(1, OnDeath::kBreak));
+  Crew crew(stop_options(1, OnDeath::kBreak));
   auto ends = [&](Act act, const TaskOptions& options) {
     return crew.ending(crew.submit(act, 0, 0, options)).kind;
   };
@@ -196,7 +196,7 @@ TEST_F(Stop, EachTaskHasItsOwnRuleForDeaths) {
 }
 
 TEST_F(Stop, IdleWorkersAreLetGo) {
-  Options options = workers(3);
+  Options options = stop_options(3);
   options.idle_timeout = 20ms;
   Crew crew(options, false);
   for (int round = 0; round < 3; ++round) {
@@ -215,7 +215,7 @@ TEST_F(Stop, IdleWorkersAreLetGo) {
 
 // All of them have more than a byte.
 TEST_F(Stop, WorkersThatHaveGrownAreReplaced) {
-  Options options = workers(2);
+  Options options = stop_options(2);
   options.max_rss = 1;
   Crew crew(options);
   for (int i = 0; i < 1000; ++i) crew.submit(Act::kSpin, 50);
@@ -226,7 +226,7 @@ TEST_F(Stop, WorkersThatHaveGrownAreReplaced) {
 }
 
 TEST_F(Stop, ADeathTellsItsCircumstances) {
-  Crew crew(workers(1, OnDeath::kFailTask));
+  Crew crew(stop_options(1, OnDeath::kFailTask));
   Ending died = crew.ending(crew.submit(Act::kKill));
   ASSERT_TRUE(died.death && died.death->more);
   EXPECT_TRUE(died.death->function);

@@ -21,6 +21,8 @@
 
 namespace procession::shm {
 
+inline Commons& commons() { return Commons::instance(); }
+
 // Proves that nothing of the session's memory is left either.
 class CommonsTest : public tests::LeavesNothing {
  protected:

@@ -22,8 +22,6 @@ using namespace std::chrono_literals;
 
 class Commonses : public CommonsTest {};
 
-Commons& commons() { return Commons::instance(); }
-
 std::string refusal_of(const CellName& name, CellKind kind) {
   try {
     commons().find_cell(name, kind);

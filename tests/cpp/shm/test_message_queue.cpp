@@ -21,8 +21,6 @@ using Message = MessageQueue::Message;
 
 class MessageQueues : public CommonsTest {};
 
-Commons& commons() { return Commons::instance(); }
-
 // The message of a number: its size and content follow from it.
 base::Bytes message(std::uint64_t number, std::size_t size) {
   base::Bytes bytes(sizeof number + size);
