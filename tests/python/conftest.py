@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +93,33 @@ def programs(tmp_path: Path, nothing_left: None) -> Iterator[Programs]:
 def method(request: pytest.FixtureRequest) -> str:
     """Each start method in turn."""
     return str(request.param)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers a /dev/shm of its own: what others leave there isn't theirs.
+
+    It takes root; others see the names that tests have which run at the same time.
+    """
+    if not hasattr(config, "workerinput") or os.geteuid() != 0:
+        return
+    new_mount_namespace = 0x0002_0000  # CLONE_NEWNS of linux/sched.h
+    if ctypes.CDLL(None, use_errno=True).unshare(new_mount_namespace) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/dev/shm"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "shm", "/dev/shm"], check=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the table of the seed programs to who started this worker, if it is one of several."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["seed_cells"] = [(*key, outcome) for key, outcome in seed_table.CELLS.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it."""
+    for seed, door, method, outcome in getattr(node, "workeroutput", {}).get("seed_cells", []):
+        seed_table.CELLS[seed, door, method] = outcome
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
