@@ -87,6 +87,7 @@ void Board::reset(std::uint32_t index) noexcept {
   board.fence_first.store(1, std::memory_order_relaxed);
   board.left_cpu.store(-1, std::memory_order_relaxed);
   board.woken_from.store(-1, std::memory_order_relaxed);
+  board.goes_first_on.store(-1, std::memory_order_relaxed);
   board.claimed.store(0, std::memory_order_relaxed);
   board.ended.store(0, std::memory_order_relaxed);
   board.sample.store(0, std::memory_order_relaxed);

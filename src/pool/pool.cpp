@@ -81,8 +81,8 @@ void Pool::release(shm::Block block) {
 TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView payload,
                     void* future) {
   if (payload.size() > kLargestInline) return submit(function, form, payload, future, {}, {});
-  TaskId task = kNoTask;
   WorkerBoard* first = nullptr;
+  TaskId task = kNoTask;
   {
     std::lock_guard lock(mutex_);
     if (quick_.run) {
@@ -90,8 +90,7 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
       if (task != kNoTask) return task;
       end_run();
     }
-    task = submit_locked(function, form, payload, future, {}, false, {});
-    first = std::exchange(goes_first_, nullptr);
+    task = submit_locked(function, form, payload, future, {}, false, {}, first);
   }
   if (first) give_way_to(*first);
   return task;
@@ -118,12 +117,12 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
     blocks.insert(blocks.begin(), put(payload));
     payload = {};
   }
-  TaskId task = kNoTask;
   WorkerBoard* first = nullptr;
+  TaskId task = kNoTask;
   {
     Hold hold(*this);
-    task = submit_locked(function, form, payload, future, std::move(blocks), spilled, options);
-    first = std::exchange(goes_first_, nullptr);
+    task =
+        submit_locked(function, form, payload, future, std::move(blocks), spilled, options, first);
   }
   if (first) give_way_to(*first);
   return task;
@@ -131,7 +130,7 @@ TaskId Pool::submit(FunctionId function, std::uint16_t form, base::BytesView pay
 
 TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesView payload,
                            void* future, std::vector<shm::Block> blocks, bool spilled,
-                           const TaskOptions& options) {
+                           const TaskOptions& options, WorkerBoard*& first) {
   if (closed_) {
     if (spilled) release(blocks.front());
     return kNoTask;
@@ -158,7 +157,7 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
   task.blocks = std::move(blocks);
   task.number = submits_++;
   ++unfinished_;
-  bool is_lone = was_waited_for_.load(std::memory_order_relaxed);
+  bool is_lone = was_waited_for_.load(std::memory_order_relaxed);  // as the one before it was
   if (is_lone) was_waited_for_.store(false, std::memory_order_relaxed);
   if (recorder_) recorder_->queued(slot, task.number, function);
   TaskId id = id_of(slot);
@@ -178,7 +177,7 @@ TaskId Pool::submit_locked(FunctionId function, std::uint16_t form, base::BytesV
     // What is under way, and its outcomes, stay in the cache if there is little of it.
     if (place.assigned.size() >= std::size_t{2} * kMostUnpumped) pump_after_submit();
     if (place.assigned.size() >= 2) begin_run(place, function, form, payload.size());
-    if (is_lone && goes_first(place, function)) goes_first_ = &board_.worker(index_of(place));
+    if (is_lone && goes_first(place, function)) first = &board_.worker(index_of(place));
     return id;
   }
   queue_of(task).push_back(id);

@@ -405,9 +405,10 @@ class Pool {
   }
   TaskId submit_to_run(FunctionId function, std::uint16_t form, base::BytesView payload,
                        void* future) noexcept;
+  // `first`: the worker that is to go first with it, once the mutex is free, if there is one.
   TaskId submit_locked(FunctionId function, std::uint16_t form, base::BytesView payload,
                        void* future, std::vector<shm::Block> blocks, bool spilled,
-                       const TaskOptions& options);
+                       const TaskOptions& options, WorkerBoard*& first);
   void begin_run(Place& place, FunctionId function, std::uint16_t form,
                  std::size_t payload) noexcept;
   void end_run() noexcept;
@@ -484,7 +485,7 @@ class Pool {
   base::Waited sleep_front(base::Deadline deadline, bool with_others);
   bool may_spin() const noexcept { return busy_.load(std::memory_order_relaxed) < cpus_; }
   bool keeps_a_worker_off() const noexcept;
-  bool goes_first(const Place& place, FunctionId function) noexcept;
+  bool goes_first(const Place& place, FunctionId function) const noexcept;
   static void give_way_to(WorkerBoard& worker) noexcept;
   bool comes_with_others(TaskId awaited);
   void count_busy() noexcept;
@@ -539,7 +540,6 @@ class Pool {
   std::atomic<std::uint32_t> endings_ = 0;
   std::atomic<bool> stalled_ = false;  // a worker idles while another has work that it hasn't begun
   std::atomic<bool> back_looks_ = false;      // the back sleeps no longer than a stall may last
-  WorkerBoard* goes_first_ = nullptr;         // who is to, with the call that is being submitted
   std::atomic<bool> was_waited_for_ = false;  // somebody came to the front after the last submit
   int front_spins_ = kMostSpins;
   bool front_can_leave_ = true;  // its CPU, as far as is known

@@ -10,6 +10,16 @@
 
 namespace procession::pool {
 
+namespace {
+
+// Whether a worker that is awake is likely to wait for this CPU, as the one that it left.
+bool waits_for(int cpu, const WorkerBoard& worker) noexcept {
+  return worker.left_cpu.load(std::memory_order_relaxed) == cpu &&
+         worker.asleep.load(std::memory_order_relaxed) == 0;
+}
+
+}  // namespace
+
 bool Pool::any_results() const noexcept {
   std::uint32_t present = present_.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < present; ++i) {
@@ -88,28 +98,21 @@ void Pool::count_busy() noexcept {
   busy_.store(busy, std::memory_order_relaxed);
 }
 
-// Whether a worker that is awake is likely to wait for this CPU, as the one that it left.
 bool Pool::keeps_a_worker_off() const noexcept {
   int cpu = os::current_cpu();
   std::uint32_t present = present_.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < present; ++i) {
-    const WorkerBoard& worker = board_.worker(i);
-    if (worker.left_cpu.load(std::memory_order_relaxed) == cpu &&
-        worker.asleep.load(std::memory_order_relaxed) == 0) {
-      return true;
-    }
+    if (waits_for(cpu, board_.worker(i))) return true;
   }
   return false;
 }
 
 // A worker that sleeps is mostly woken on the CPU of who wakes it, and begins when that one sleeps. Where
 // each call was waited for so far it may as well begin at once: then it is done when it is asked for.
-bool Pool::goes_first(const Place& place, FunctionId function) noexcept {
+bool Pool::goes_first(const Place& place, FunctionId function) const noexcept {
   std::uint64_t average = functions_[function].average;
   if (place.assigned.size() != 1 || average == 0 || average > kGoesFirstNs) return false;
-  const WorkerBoard& worker = board_.worker(index_of(place));
-  return worker.left_cpu.load(std::memory_order_relaxed) == os::current_cpu() &&
-         worker.asleep.load(std::memory_order_relaxed) == 0;
+  return waits_for(os::current_cpu(), board_.worker(index_of(place)));
 }
 
 void Pool::give_way_to(WorkerBoard& worker) noexcept {
