@@ -21,6 +21,7 @@
 
 #include "api/pool_core.hpp"
 #include "base/bytes.hpp"
+#include "base/sanitizers.hpp"
 #include "os/cpu.hpp"
 #include "pool/pool.hpp"
 #include "procession/detail/any_future.hpp"
@@ -121,12 +122,7 @@ struct alignas(64) FutureState {  // a cache line
   // Where they lie. Each maker takes one state after the other from a chunk of its own. A state that lasts
   // keeps its whole chunk, which is a page.
   struct Chunk;
-  static constexpr std::uint32_t kInChunk =
-#ifdef __SANITIZE_ADDRESS__  // which is to see each of them go
-      1;
-#else
-      63;
-#endif
+  static constexpr std::uint32_t kInChunk = base::kUnderAsan ? 1 : 63;  // ASan is to see each go
 
   // Makes them, for one thread at a time.
   struct Maker {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/sanitizers.hpp"
 #include "os/barrier.hpp"
 
 namespace procession::os {
@@ -14,11 +15,8 @@ namespace {
 // Takes about as long as it costs to give the favour away once.
 constexpr std::uint32_t kMostPatience = 1 << 12;
 
-#ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
-constexpr bool kFavours = false;
-#else
-constexpr bool kFavours = true;
-#endif
+// TSan doesn't see a barrier that another CPU does.
+constexpr bool kFavours = !base::kUnderTsan;
 
 }  // namespace
 

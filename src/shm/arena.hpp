@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/sanitizers.hpp"
 #include "os/fd.hpp"
 #include "os/memfd.hpp"
 
@@ -81,11 +82,8 @@ class Arena {
   static constexpr int kParties = 1024;
   // Bytes:
   static constexpr std::uint64_t kUnit = 16 << 10;
-#ifdef __SANITIZE_THREAD__  // which leaves a program room for one of the other size
-  static constexpr std::uint64_t kCapacity = std::uint64_t{1} << 36;
-#else
-  static constexpr std::uint64_t kCapacity = std::uint64_t{1} << 40;
-#endif
+  // TSan leaves a program no room for more than one of the other size.
+  static constexpr std::uint64_t kCapacity = std::uint64_t{1} << (base::kUnderTsan ? 36 : 40);
   static constexpr std::uint64_t kSmallest = std::uint64_t{4} << 20;
   static constexpr std::uint64_t kWarm = std::uint64_t{256} << 20;
 

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
 #include "os/cpu.hpp"
 #include "os/robust_mutex.hpp"
 #include "shm/commons.hpp"
@@ -58,11 +59,8 @@ class alignas(64) BiasedMutex {
   // A process whose place is a higher one can't be the favourite.
   static constexpr std::uint32_t kPlacesWithFavour = 128;
 
-#ifdef __SANITIZE_THREAD__  // which doesn't see a barrier that another CPU does
-  static constexpr bool kFavours = false;
-#else
-  static constexpr bool kFavours = true;
-#endif
+  // TSan doesn't see a barrier that another CPU does.
+  static constexpr bool kFavours = !base::kUnderTsan;
 
   // The one thread of this process that may become a favourite: the first that asks. A copy of the
   // process has a thread of the same address, and another ticket.

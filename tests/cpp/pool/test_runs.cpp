@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "base/sanitizers.hpp"
 #include "crew.hpp"
 
 namespace procession::pool {
@@ -54,9 +55,8 @@ class HeldCrew {
   }
 
   bool stands() {
-#ifndef __SANITIZE_THREAD__  // under which a mutex has no favourite
-    if (crew.given_at_once() <= behind.size() / 2) return false;
-#endif
+    // Under TSan a mutex has no favourite.
+    if (!base::kUnderTsan && crew.given_at_once() <= behind.size() / 2) return false;
     return std::all_of(behind.begin() + 2, behind.end(),
                        [this](std::uint64_t number) { return (crew.id(number) & kOfRun) != 0; });
   }
