@@ -32,58 +32,56 @@ class FutureState::Lock {
 
 // --- where they lie
 
-// Those that have gone stay for the next ones, 16 MiB of them at most and until there is no pool: to have
+// Chunks that have gone stay for the next ones, 16 MiB of them at most and until there is no pool: to have
 // a page made anew costs as much as three tasks.
-struct FutureState::Chunk {
-  std::atomic<std::uint32_t> left{kInChunk};  // those that haven't gone, or haven't come
-  Chunk* next = nullptr;                      // once it is a spare
-  alignas(FutureState) std::byte memory[kInChunk][sizeof(FutureState)];
+namespace {
 
-  static Chunk* make() {
-    {
-      std::lock_guard lock(mutex);
-      if (Chunk* spare = spares) {
-        spares = spare->next;
-        --kept;
-        return new (spare) Chunk;
-      }
+constexpr std::size_t kMostSpares = base::kUnderAsan ? 0 : 4096;
+constinit std::mutex mutex_of_spares;
+constinit FutureState::Chunk* spares = nullptr;
+constinit std::size_t spares_kept = 0;
+
+}  // namespace
+
+FutureState::Chunk* FutureState::Chunk::make() {
+  {
+    std::lock_guard lock(mutex_of_spares);
+    if (Chunk* spare = spares) {
+      spares = spare->next;
+      --spares_kept;
+      return new (spare) Chunk;
     }
-    return new Chunk;
   }
+  return new Chunk;
+}
 
-  void let_go(std::uint32_t states) noexcept {
-    if (left.fetch_sub(states, std::memory_order_acq_rel) != states) return;
-    {
-      std::lock_guard lock(mutex);
-      if (kept < kMostKept) {
-        next = std::exchange(spares, this);
-        ++kept;
-        return;
-      }
+void FutureState::Chunk::let_go(std::uint32_t count) noexcept {
+  if (left.fetch_sub(count, std::memory_order_acq_rel) != count) return;
+  {
+    std::lock_guard lock(mutex_of_spares);
+    if (spares_kept < kMostSpares) {
+      next = std::exchange(spares, this);
+      ++spares_kept;
+      return;
     }
-    delete this;
   }
+  delete this;
+}
 
-  static void let_spares_go() noexcept {
-    std::unique_lock lock(mutex);
-    Chunk* spare = std::exchange(spares, nullptr);
-    kept = 0;
-    lock.unlock();
-    while (spare) delete std::exchange(spare, spare->next);
-  }
-
-  inline static constinit std::mutex mutex;
-
- private:
-  static constexpr std::size_t kMostKept = kInChunk == 1 ? 0 : 4096;
-  inline static constinit Chunk* spares = nullptr;
-  inline static constinit std::size_t kept = 0;
-};
+void FutureState::let_spares_go() noexcept {
+  std::unique_lock lock(mutex_of_spares);
+  Chunk* spare = std::exchange(spares, nullptr);
+  spares_kept = 0;
+  lock.unlock();
+  while (spare) delete std::exchange(spare, spare->next);
+}
+std::mutex& FutureState::spares_mutex() noexcept { return mutex_of_spares; }
 
 thread_local constinit FutureState::Maker FutureState::Maker::of_this_thread;
 
 FutureState* FutureState::make(api::PoolCore& owner) {
   Maker& maker = Maker::of_this_thread;
+  if (maker.born != api::PoolCore::forks()) maker.give_up();
   if (!maker.is_ready()) {
     // Once that has been, what a thread still makes keeps its last chunk for good.
     struct GiveUp {
@@ -97,15 +95,16 @@ FutureState* FutureState::make(api::PoolCore& owner) {
 }
 
 void FutureState::Maker::get_ready() {
+  born = api::PoolCore::forks();
   if (used < kInChunk) {
     next = Chunk::make();
-    ahead = next->memory[0];
+    ahead = next->states[0];
     ready = kInChunk;
     return;
   }
   bool is_fetched = next != nullptr;
   chunk = is_fetched ? std::exchange(next, nullptr) : Chunk::make();
-  states = chunk->memory[0];
+  states = chunk->states[0];
   if (!is_fetched) ahead = states + kAhead * sizeof(FutureState);
   used = 0;
   ready = kInChunk - kAhead;
@@ -117,19 +116,17 @@ void FutureState::Maker::give_up() noexcept {
   *this = {};
 }
 
-void FutureState::let_spares_go() noexcept { Chunk::let_spares_go(); }
-std::mutex& FutureState::spares_mutex() noexcept { return Chunk::mutex; }
-
 void FutureState::destroy() noexcept {
-  auto* chunk = reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(this) -
-                                         offsetof(Chunk, memory) - at * sizeof(FutureState));
+  Chunk& chunk = Chunk::of(*this);
   this->~FutureState();
-  chunk->let_go(1);
+  chunk.let_go(1);
 }
 
 FutureState::~FutureState() {
-  if (!more || !more->core) return;
-  if (born != api::PoolCore::forks()) {
+  if (!has_more) return;
+  std::unique_ptr<More> more(aside().more);
+  if (!more->core) return;
+  if (is_before_fork()) {
     api::PoolCore::abandon(std::move(more->core));
     return;
   }
@@ -137,8 +134,9 @@ FutureState::~FutureState() {
 }
 
 FutureState::More& FutureState::more_to_write() {
-  if (!more) more = std::make_unique<More>();
-  return *more;
+  if (!has_more) aside().more = new More;
+  has_more = true;
+  return *aside().more;
 }
 
 std::shared_ptr<api::PoolCore> FutureState::pool() {
@@ -158,8 +156,8 @@ Hook* FutureState::end(std::uint32_t how) noexcept {
   Hook* taken = nullptr;
   {
     Lock lock(*this);
-    word.fetch_or(how, std::memory_order_release);
-    taken = std::exchange(hooks, nullptr);
+    seen = word.fetch_or(how, std::memory_order_release);
+    if ((seen & kHooked) != 0) taken = std::exchange(aside().hooks, nullptr);
   }
   unref();
   Hook* in_order = nullptr;
@@ -171,12 +169,12 @@ Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
   kind = outcome.kind;
   spilled = outcome.spilled;
   if (!outcome.blocks().empty()) {
-    more_to_write().blocks = std::move(outcome.more->blocks);
-    more->core = core->shared_from_this();
+    More& more = more_to_write();
+    more.blocks = std::move(outcome.more->blocks);
+    more.core = core->shared_from_this();
   }
   if (!spilled && bytes.size() <= kSmall) {
-    small_size = static_cast<std::uint8_t>(bytes.size());
-    if (!bytes.empty()) std::memcpy(small, bytes.data(), bytes.size());
+    if (!bytes.empty()) keep_small(bytes);
   } else if (!spilled) {
     more_to_write().payload.assign(bytes.begin(), bytes.end());
   }
@@ -188,9 +186,12 @@ bool FutureState::try_add(Hook& hook) {
   {
     Lock lock(*this);
     if (done()) return false;
-    hook.next = std::exchange(hooks, &hook);
-    word.fetch_or(kHooked, std::memory_order_relaxed);
-    if (!hook.at_once && !std::exchange(is_wanted, true)) told = core->shared_from_this();
+    std::uint32_t more = hook.at_once ? kHooked : kHooked | kWanted;
+    std::uint32_t seen = word.fetch_or(more, std::memory_order_relaxed);
+    Hook*& hooks = aside().hooks;
+    hook.next = (seen & kHooked) != 0 ? hooks : nullptr;
+    hooks = &hook;
+    if (!hook.at_once && (seen & kWanted) == 0) told = core->shared_from_this();
   }
   if (told) told->want(1);
   return true;
@@ -198,7 +199,8 @@ bool FutureState::try_add(Hook& hook) {
 
 bool FutureState::remove(Hook& hook) {
   Lock lock(*this);
-  for (Hook** each = &hooks; *each; each = &(*each)->next) {
+  if ((word.load(std::memory_order_relaxed) & kHooked) == 0) return false;
+  for (Hook** each = &aside().hooks; *each; each = &(*each)->next) {
     if (*each != &hook) continue;
     *each = hook.next;
     return true;
@@ -207,14 +209,16 @@ bool FutureState::remove(Hook& hook) {
 }
 
 base::BytesView FutureState::payload() const {
-  if (spilled) return more->core->content(more->blocks.front());
-  return more && !more->payload.empty() ? base::BytesView(more->payload)
-                                        : base::BytesView(small, small_size);
+  const Aside& rest = aside();
+  if (spilled) return rest.more->core->content(rest.more->blocks.front());
+  return has_more && !rest.more->payload.empty() ? base::BytesView(rest.more->payload)
+                                                 : base::BytesView(rest.small, small_size);
 }
 
 Incoming FutureState::read() const {
   auto in = std::make_unique<Incoming::State>();
   std::vector<base::BytesView> contents;
+  const More* more = has_more ? aside().more : nullptr;
   for (std::size_t i = spilled ? 1 : 0; more && i < more->blocks.size(); ++i) {
     contents.push_back(more->core->content(more->blocks[i]));
   }
@@ -226,7 +230,7 @@ std::exception_ptr FutureState::failure() const {
   if (is_cancelled()) return std::make_exception_ptr(CancelledError());
   if (kind == pool::OutcomeKind::kResult) return nullptr;
   if (kind == pool::OutcomeKind::kFailure) return api::decode_failure(payload());
-  return api::make_exception(kind, *more->ending);
+  return api::make_exception(kind, *aside().more->ending);
 }
 
 // --- the handle
@@ -248,7 +252,7 @@ FutureState& checked(FutureState* state) {
 // The pool of a task that hasn't ended, or null.
 std::shared_ptr<api::PoolCore> pool_of(FutureState* state) {
   if (checked(state).done()) return nullptr;
-  if (state->born != api::PoolCore::forks()) {
+  if (state->is_before_fork()) {
     throw std::runtime_error(
         "this future's task was pending when its process was forked: only the process that "
         "submitted it hears of its end");

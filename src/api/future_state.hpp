@@ -28,7 +28,8 @@
 
 namespace procession::detail {
 
-struct alignas(64) FutureState {  // a cache line
+// There may be millions at a time, and few are more than waited for: what only others have lies aside.
+struct FutureState {
   // One whose first two references are a handle's and the pool's.
   static FutureState* make(api::PoolCore& owner);
   // Gives memory back that is kept for the next ones.
@@ -66,10 +67,7 @@ struct alignas(64) FutureState {  // a cache line
   bool try_settle(base::BytesView payload) noexcept {
     std::uint32_t seen = word.load(std::memory_order_relaxed);
     if ((seen & (kLocked | kHooked)) != 0 || payload.size() > kSmall) return false;
-    if (!payload.empty()) {
-      small_size = static_cast<std::uint8_t>(payload.size());
-      std::memcpy(small, payload.data(), payload.size());
-    }
+    if (!payload.empty()) keep_small(payload);
     while (!word.compare_exchange_weak(seen, (seen | kEnded) - kReference,
                                        std::memory_order_acq_rel)) {
       if ((seen & (kLocked | kHooked)) != 0) return false;
@@ -96,33 +94,38 @@ struct alignas(64) FutureState {  // a cache line
   };
   More& more_to_write();
 
-  // There may be many at a time, so all of it together is small; and each change of `word` takes a
-  // locked instruction, so there are few.
-  static constexpr std::size_t kSmall = 16;
-  // For moments: of `hooks`, and of the end where there are any.
-  static constexpr std::uint32_t kLocked = 1;
-  static constexpr std::uint32_t kHooked = 2;
-  static constexpr std::uint32_t kCancelled = 4;
-  static constexpr std::uint32_t kEnded = 8;
+  // Each change of `word` takes a locked instruction, so there are few.
+  static constexpr std::uint32_t kLocked = 1;  // for moments: hooks, and the end if there are any
+  static constexpr std::uint32_t kHooked = 2;  // there are hooks, or were
+  static constexpr std::uint32_t kWanted = 4;  // by a hook for the manager thread
+  static constexpr std::uint32_t kCancelled = 8;
+  static constexpr std::uint32_t kEnded = 16;
   static constexpr std::uint32_t kDone = kCancelled | kEnded;
-  static constexpr std::uint32_t kReference = 16;
+  static constexpr std::uint32_t kReference = 32;
   std::atomic<std::uint32_t> word{2 * kReference};
   pool::OutcomeKind kind = pool::OutcomeKind::kResult;
   std::uint8_t small_size = 0;
-  bool spilled = false;      // the payload is in the first block
-  bool is_wanted = false;    // by a hook for the manager thread
-  const std::uint32_t born;  // forks of this process until then
-  const std::uint8_t at;     // of its chunk's
+  bool spilled : 1 = false;  // the payload is in the first block
+  bool has_more : 1 = false;
+  const std::uint8_t at;  // of its chunk's
   pool::TaskId task = pool::kNoTask;
   api::PoolCore* const core;  // there until that has let go: a pool ends after its tasks
-  Hook* hooks = nullptr;
-  std::unique_ptr<More> more;
-  std::byte small[kSmall];  // the payload of an outcome
 
-  // Where they lie. Each maker takes one state after the other from a chunk of its own. A state that lasts
-  // keeps its whole chunk, which is a page.
+  // What lies aside, each made when it is first needed.
+  struct Aside {
+    Hook* hooks;          // if kHooked
+    More* more;           // if has_more
+    std::byte small[16];  // small_size bytes: the payload of an outcome
+  };
+  static constexpr std::size_t kSmall = sizeof(Aside::small);
+  Aside& aside() const noexcept;
+  // Whether the task was submitted by a process of which this one is a copy.
+  bool is_before_fork() const noexcept;
+
+  // Where they lie: a page. Each maker takes one state after the other from a chunk of its own. A state that
+  // lasts keeps its whole chunk.
   struct Chunk;
-  static constexpr std::uint32_t kInChunk = base::kUnderAsan ? 1 : 63;  // ASan is to see each go
+  static constexpr std::uint32_t kInChunk = base::kUnderAsan ? 1 : 72;  // ASan is to see each go
 
   // Makes them, for one thread at a time.
   struct Maker {
@@ -138,12 +141,13 @@ struct alignas(64) FutureState {  // a cache line
     void get_ready();
     void give_up() noexcept;
 
-    static constexpr std::uint32_t kAhead = std::min(16U, kInChunk - 1);
+    static constexpr std::uint32_t kAhead = std::min(32U, kInChunk - 1);
 
     Chunk* chunk = nullptr;
     Chunk* next = nullptr;        // if few are left of that
     std::byte* states = nullptr;  // its
     std::byte* ahead = nullptr;   // kAhead states behind the one to be made
+    std::uint32_t born = 0;       // as of its chunks
     std::uint32_t used = kInChunk;
     std::uint32_t ready = kInChunk;  // so many of them can be made before it gets ready anew
 
@@ -154,12 +158,42 @@ struct alignas(64) FutureState {  // a cache line
  private:
   class Lock;
 
-  FutureState(api::PoolCore& owner, std::uint8_t place) noexcept
-      : born(api::PoolCore::forks()), at(place), core(&owner) {}
+  FutureState(api::PoolCore& owner, std::uint8_t place) noexcept : at(place), core(&owner) {}
   ~FutureState();
   void destroy() noexcept;
   Hook* end(std::uint32_t how) noexcept;
+  void keep_small(base::BytesView payload) noexcept;
 };
-static_assert(sizeof(FutureState) == 64);
+static_assert(sizeof(FutureState) == 24);
+
+struct FutureState::Chunk {
+  std::atomic<std::uint32_t> left{kInChunk};          // those that haven't gone, or haven't come
+  const std::uint32_t born = api::PoolCore::forks();  // forks of this process until it was made
+  Chunk* next = nullptr;                              // once it is a spare
+  alignas(64) std::byte states[kInChunk][sizeof(FutureState)];
+  Aside asides[kInChunk];
+
+  static Chunk& of(const FutureState& state) noexcept {
+    auto address = reinterpret_cast<std::uintptr_t>(&state);
+    return *reinterpret_cast<Chunk*>(address - state.at * sizeof(FutureState) -
+                                     offsetof(Chunk, states));
+  }
+  static Chunk* make();
+  void let_go(std::uint32_t count) noexcept;
+};
+static_assert(base::kUnderAsan || sizeof(FutureState::Chunk) == 4096);
+
+inline FutureState::Aside& FutureState::aside() const noexcept {
+  return Chunk::of(*this).asides[at];
+}
+
+inline bool FutureState::is_before_fork() const noexcept {
+  return Chunk::of(*this).born != api::PoolCore::forks();
+}
+
+inline void FutureState::keep_small(base::BytesView payload) noexcept {
+  small_size = static_cast<std::uint8_t>(payload.size());
+  std::memcpy(aside().small, payload.data(), payload.size());
+}
 
 }  // namespace procession::detail

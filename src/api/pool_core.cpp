@@ -81,7 +81,7 @@ namespace {
 
 pool::Options with_settle(pool::Options options) {
   options.settle = [](std::span<void* const> futures, base::BytesView payload) noexcept {
-    constexpr std::size_t kAhead = 8;
+    constexpr std::size_t kAhead = 24;
     for (std::size_t i = 0; i < futures.size(); ++i) {
       if (i + kAhead < futures.size()) os::prefetch_to_write(futures[i + kAhead]);
       if (!static_cast<FutureState*>(futures[i])->try_settle(payload)) return i;

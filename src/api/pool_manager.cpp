@@ -239,8 +239,9 @@ void PoolCore::replace() {
 void PoolCore::fail_all(const std::exception_ptr& why) {
   for (void* future : pool_.cancel_all()) {
     auto& state = *static_cast<FutureState*>(future);
-    state.more_to_write().ending = std::make_unique<Ending>();
-    state.more->ending->start = why;
+    auto ending = std::make_unique<Ending>();
+    ending->start = why;
+    state.more_to_write().ending = std::move(ending);
     pool::Outcome outcome;
     outcome.kind = pool::OutcomeKind::kBroken;
     if (detail::Hook* hooks = state.settle(std::move(outcome), {})) run_hooks(hooks);
