@@ -8,14 +8,13 @@ the same case can be run on `multiprocessing`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import watch
 
@@ -25,8 +24,7 @@ SAFE = ("spawn", "forkserver")
 mp: Any = importlib.import_module(ENGINE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):  # no dataclass: each of thousands of children would import inspect for it
     """One body: what it is called, where it runs, what the program prints around its `ok`."""
 
     run: Callable[[], None]

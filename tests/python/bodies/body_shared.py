@@ -507,7 +507,7 @@ def arrays():
 @case(ours=True, warm=False)  # whose start would make an arena that is never full
 def full_memory_changes_nothing():
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(watch.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    size = int(watch.read("/proc/self/statm").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (1400 << 20), limits[1]))
     d = mp.shared_dict(a=1)
     resource.setrlimit(resource.RLIMIT_AS, limits)

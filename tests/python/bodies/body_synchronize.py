@@ -430,7 +430,7 @@ def the_arena_cant_be_mapped():
     ready.wait()
     watch.until(lambda: not watch.alive(process.pid), "the owner to die")
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(watch.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    size = int(watch.read("/proc/self/statm").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), limits[1]))
     process.join()
     with told(mp.OwnerDied):

@@ -1,6 +1,7 @@
 """Reads /proc, and waits for what is read there to change.
 
-Used by the tests and by the programs they start: standard library only, nothing of the engine.
+Used by the tests and by the programs they start: standard library only, nothing of the engine, and
+nothing that takes long to import, since each of thousands of children does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,12 @@ T = TypeVar("T")
 WATCHDOG_S = 60.0
 MARK = "PROCESSION_TEST_MARK"
 FORKED_NO_EXEC = 0x40  # PF_FORKNOEXEC, include/linux/sched.h
+
+
+def read(path: str) -> bytes:
+    """All of a file."""
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = WATCHDOG_S) -> T:
@@ -32,7 +38,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = WATCHDOG_S) ->
 def stat(pid: int) -> tuple[str, int, int, int] | None:
     """State letter, parent's pid, flags and start time of a process; None once it is gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = read(f"/proc/{pid}/stat").decode()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
@@ -73,7 +79,7 @@ def zombies() -> set[int]:
 def command(pid: int) -> str:
     """A process's command line."""
     try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        raw = read(f"/proc/{pid}/cmdline")
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return raw.replace(b"\0", b" ").decode(errors="replace")
@@ -97,7 +103,7 @@ def marked(mark: str) -> dict[int, str]:
     found = {}
     for pid in pids():
         try:
-            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            environ = read(f"/proc/{pid}/environ")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         if needle in environ.split(b"\0") and alive(pid):
@@ -141,7 +147,7 @@ def held_by_others(name: str, mark: str) -> bool:
     ours = {os.getpid(), *marked(mark)}
     for pid in set(pids()) - ours:
         try:
-            if path in Path(f"/proc/{pid}/maps").read_text():
+            if path.encode() in read(f"/proc/{pid}/maps"):
                 return True
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 if os.readlink(f"/proc/{pid}/fd/{fd}") == path:
