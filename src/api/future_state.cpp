@@ -174,6 +174,7 @@ Hook* FutureState::settle(pool::Outcome&& outcome, base::BytesView bytes) {
     more.core = core->shared_from_this();
   }
   if (!spilled && bytes.size() <= kSmall) {
+    small_size = 0;
     if (!bytes.empty()) keep_small(bytes);
   } else if (!spilled) {
     more_to_write().payload.assign(bytes.begin(), bytes.end());

@@ -58,9 +58,9 @@ void Gathering::add(AnyFuture future, std::size_t number) {
     auto* told = static_cast<State::Member*>(hook);
     told->gathering->tell(told->number);
   };
-  state_->running.fetch_add(1);
   if (!member.future.done()) member.core = member.future.state()->pool();
   if (member.core) ++state_->pools[member.core.get()];
+  state_->running.fetch_add(1);  // only now: what throws above has no hook
   if (!member.core || !member.future.try_add(member)) member.run(&member);
 }
 

@@ -353,6 +353,11 @@ TEST_P(Deaths, SpareAForkedCopy) {
         code |= 2;
       } catch (const std::runtime_error&) {
       }
+      try {
+        mp::wait(std::vector{pending});
+        code |= 16;
+      } catch (const std::runtime_error&) {
+      }
       if (ended.get() != 3) code |= 4;
       if (large.get()[99'999] != 2) code |= 8;
       large = {};

@@ -269,6 +269,7 @@ TEST_P(Many, AreWaitedFor) {
   EXPECT_EQ(all.done.size(), 2U);
   EXPECT_TRUE(all.not_done.empty());
   EXPECT_TRUE(mp::wait(std::vector<mp::Future<int>>()).done.empty());
+  EXPECT_THROW(mp::wait(std::vector<mp::Future<int>>(1)), std::logic_error);  // of no task
 }
 
 TEST_P(Many, CallBack) {
