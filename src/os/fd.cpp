@@ -4,13 +4,17 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/error.hpp"
 
 namespace procession::os {
 
 void Fd::reset(int fd) noexcept {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = fd;
+  // Forgotten first: a copy of the process that another thread forks now must not close what that thread
+  // has got the number for.
+  int old = std::exchange(fd_, fd);
+  if (old >= 0) ::close(old);
 }
 
 Fd duplicate(int fd) { return Fd(PROCESSION_SYSCALL(::fcntl(fd, F_DUPFD_CLOEXEC, 3))); }
