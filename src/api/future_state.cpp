@@ -187,8 +187,8 @@ bool FutureState::try_add(Hook& hook) {
   {
     Lock lock(*this);
     if (done()) return false;
-    std::uint32_t more = hook.at_once ? kHooked : kHooked | kWanted;
-    std::uint32_t seen = word.fetch_or(more, std::memory_order_relaxed);
+    std::uint32_t bits = hook.at_once ? kHooked : kHooked | kWanted;
+    std::uint32_t seen = word.fetch_or(bits, std::memory_order_relaxed);
     Hook*& hooks = aside().hooks;
     hook.next = (seen & kHooked) != 0 ? hooks : nullptr;
     hooks = &hook;

@@ -26,7 +26,7 @@ class EveryMethod : public LeavesNothing, public ::testing::WithParamInterface<c
 };
 
 // The same for pools, which fork beside threads when a worker is to be replaced. Not under
-// ThreadSanitizer: another thread may hold a lock of its allocator then (gcc 12: traceAllocator), for
+// ThreadSanitizer: another thread may hold a lock of its allocator then (seen with gcc 12: traceAllocator), for
 // which the copy waits for ever.
 class EveryPoolMethod : public EveryMethod {
  protected:
