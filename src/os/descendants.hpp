@@ -17,8 +17,12 @@ struct Descendant {
   Fd pidfd;
 };
 
-// The children of `pid`, their children and so on, parents first; without any whose own parent has
-// ended, for nothing leads to them. `pid` must not have been reaped. What can't be read is left out.
-std::vector<Descendant> descendants_of(pid_t pid);
+// Sends `signal` to a process and to its children, their children and so on, which are returned, parents
+// first; without any whose own parent has ended, for nothing leads to them. `pid` must not have been reaped.
+//
+// A process that runs may have another child as soon as its children were listed. So each is stopped before
+// (SIGSTOP), and goes on (SIGCONT) once all have the signal. One that can't be stopped within 50 ms, as when
+// it waits for a device, or may not be signalled, is listed as it stands. Nothing that fails is reported.
+std::vector<Descendant> signal_tree(pid_t pid, const Fd& pidfd, int signal);
 
 }  // namespace procession::os

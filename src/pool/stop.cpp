@@ -97,11 +97,7 @@ void Pool::stop_worker(Place& place) {
   place.timed = false;
   place.stopped = true;
   place.act_at = Clock::now() + kGrace;
-  // Listed first: what came of a process that has ended can't be found.
-  std::vector<os::Descendant> descendants = os::descendants_of(place.pid);
-  signal(place.pidfd, os::kTerminate);
-  for (os::Descendant& each : descendants) {
-    signal(each.pidfd, os::kTerminate);
+  for (os::Descendant& each : os::signal_tree(place.pid, place.pidfd, os::kTerminate)) {
     back_set_.add(each.pidfd.get(), kNoPlace);
     doomed_.push_back({std::move(each), place.act_at});
   }
@@ -109,9 +105,7 @@ void Pool::stop_worker(Place& place) {
 }
 
 void Pool::kill_worker(Place& place) {
-  std::vector<os::Descendant> descendants = os::descendants_of(place.pid);
-  signal(place.pidfd, os::kKill);
-  for (const os::Descendant& each : descendants) signal(each.pidfd, os::kKill);
+  os::signal_tree(place.pid, place.pidfd, os::kKill);
   place.act_at = kNever;
 }
 
@@ -122,11 +116,7 @@ void Pool::look_after_doomed() {
     const os::Fd& pidfd = doomed.process.pidfd;
     bool gone = os::wait_readable(pidfd.get(), base::Deadline::now()) == base::Waited::kReady;
     if (!gone && now < doomed.kill_at) return false;
-    if (!gone) {
-      std::vector<os::Descendant> descendants = os::descendants_of(doomed.process.pid);
-      signal(pidfd, os::kKill);
-      for (const os::Descendant& each : descendants) signal(each.pidfd, os::kKill);
-    }
+    if (!gone) os::signal_tree(doomed.process.pid, pidfd, os::kKill);
     back_set_.remove(pidfd.get());
     return true;
   };
