@@ -13,6 +13,7 @@
 
 #include "crew.hpp"
 #include "os/memory_use.hpp"
+#include "os/proc.hpp"
 
 namespace procession::pool {
 namespace {
@@ -45,10 +46,6 @@ TaskOptions on_death(OnDeath value, std::uint32_t retries = 0) {
   options.on_death = value;
   options.retries = retries;
   return options;
-}
-
-void wait_until_gone(pid_t pid) {
-  while (::kill(pid, 0) == 0) ::sched_yield();
 }
 
 TEST_F(Stop, HigherPrioritiesGoFirst) {
@@ -85,7 +82,7 @@ TEST_F(Stop, ATaskThatRunsTooLongEndsWithItsWorker) {
     Ending ended = crew.ending(number);
     EXPECT_EQ(ended.kind, OutcomeKind::kTimedOut);
     ASSERT_TRUE(ended.death);
-    wait_until_gone(ended.death->pid);
+    EXPECT_TRUE(os::has_ended(ended.death->pid, 0, -1));
     EXPECT_EQ(crew.ending(crew.submit(Act::kEcho)).kind, OutcomeKind::kResult);
   }
   EXPECT_FALSE(crew.pool().is_broken());
@@ -166,7 +163,7 @@ TEST_F(Stop, ADescendantEndsToo) {
     crew.began(1);
     EXPECT_TRUE(crew.cancel(number, true));
     crew.finish();  // waits for it
-    wait_until_gone(crew.tally().child);
+    EXPECT_TRUE(os::has_ended(crew.tally().child, 0, -1));
   }
 }
 
