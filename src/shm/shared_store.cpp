@@ -313,9 +313,9 @@ void SharedStore::drop_table(Way way, Loose& loose, std::uint64_t size, Header* 
         way.is_of_session({offset, size})) {
       Header& table = checked_table({data, size}, loose.serial);
       std::unordered_set<std::uint64_t> in_kept;
-      bool has_looked = kept == nullptr;
+      bool has_looked = false;
       each_far(table, [&](const Far& far) {
-        if (!std::exchange(has_looked, true)) {
+        if (kept && !std::exchange(has_looked, true)) {
           each_far(*kept, [&](const Far& other) { in_kept.insert(other.serial); });
         }
         if (!in_kept.contains(far.serial)) drop(way, far.offset, far.serial);
