@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +60,8 @@ void arm_lifeline(const Fd& socket, int grace_ms) {
   PROCESSION_SYSCALL(::fcntl(socket.get(), F_SETSIG, lifeline_signal()));
   int flags = PROCESSION_SYSCALL(::fcntl(socket.get(), F_GETFL));
   PROCESSION_SYSCALL(::fcntl(socket.get(), F_SETFL, flags | O_ASYNC));
+  // A stopped process handles no signal: it is to go on. To others this is none, also if it comes early.
+  PROCESSION_SYSCALL(::prctl(PR_SET_PDEATHSIG, SIGCONT));
   look();  // the parent may have gone before
 }
 

@@ -4,7 +4,8 @@
 // The child's end of its socket to the parent raises a signal when the other end closes (O_ASYNC,
 // F_SETSIG); the handler arms a kernel timer that sends SIGKILL after a grace. No thread, no
 // polling, and nothing that the child's code does keeps it alive, short of blocking the signal in
-// every thread. PR_SET_PDEATHSIG would fire when the parent's *thread* ends, see prctl(2).
+// every thread. A child that is stopped then goes on (PR_SET_PDEATHSIG with SIGCONT; with SIGKILL it would
+// not do: it fires when the parent's *thread* ends, see prctl(2)).
 #pragma once
 
 #include "os/fd.hpp"

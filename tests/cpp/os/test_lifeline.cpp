@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <cstring>
 
 #include "leftovers.hpp"
 #include "os/clone.hpp"
@@ -86,6 +89,34 @@ TEST_F(Lifeline, AParentThatWentBeforeIsNoticed) {
   ours.reset();
   go_ours.reset();
   EXPECT_EQ(wait_for(open_pidfd(pid)), (ExitStatus{0, SIGKILL}));
+}
+
+// As while a worker's children are listed, or by Ctrl-Z.
+TEST_F(Lifeline, AStoppedOneEndsToo) {
+  bool before = become_subreaper(true);  // its parent is gone when it ends
+  auto [told, tells] = packet_pair();
+  pid_t parent = fork_process();
+  if (parent == 0) {
+    auto [ours, theirs] = packet_pair();
+    Fd child = armed_child(ours, std::move(theirs), 1, [&tells = tells](const Fd&) {
+      pid_t pid = ::getpid();
+      send_packet(tells, base::BytesView(reinterpret_cast<std::byte*>(&pid), sizeof pid), {}, {});
+      ::raise(SIGSTOP);
+      while (true) ::pause();
+    });
+    siginfo_t info{};
+    while (::waitid(P_ALL, 0, &info, WSTOPPED) != 0) {
+    }
+    ::raise(SIGKILL);
+  }
+  tells.reset();
+  Packet packet;
+  ASSERT_EQ(receive_packet(told, packet, true), Received::kPacket);
+  pid_t child = 0;
+  std::memcpy(&child, packet.bytes.data(), sizeof child);
+  EXPECT_EQ(wait_for(open_pidfd(parent)), (ExitStatus{0, SIGKILL}));
+  EXPECT_EQ(wait_for(open_pidfd(child)), (ExitStatus{0, SIGKILL}));
+  become_subreaper(before);
 }
 
 TEST_F(Lifeline, MessagesAreNotAHangUp) {
