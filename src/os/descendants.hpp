@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// os/descendants: the processes that come of a process, each by a descriptor that can be nobody else's.
+// os/descendants: a signal to a process with all that comes of it, of which none is missed.
 //
 // Read from /proc/PID/task/TID/children, which is there since Linux 4.2 (CONFIG_PROC_CHILDREN).
 #pragma once

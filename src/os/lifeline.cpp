@@ -60,7 +60,7 @@ void arm_lifeline(const Fd& socket, int grace_ms) {
   PROCESSION_SYSCALL(::fcntl(socket.get(), F_SETSIG, lifeline_signal()));
   int flags = PROCESSION_SYSCALL(::fcntl(socket.get(), F_GETFL));
   PROCESSION_SYSCALL(::fcntl(socket.get(), F_SETFL, flags | O_ASYNC));
-  // A stopped process handles no signal: it is to go on. To others this is none, also if it comes early.
+  // A stopped process handles no signal, so it is to go on. Others ignore this one by default, if it comes early, too.
   PROCESSION_SYSCALL(::prctl(PR_SET_PDEATHSIG, SIGCONT));
   look();  // the parent may have gone before
 }

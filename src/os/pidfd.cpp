@@ -63,4 +63,8 @@ bool send_signal(const Fd& pidfd, int signal) {
   base::throw_os_error(errno, "pidfd_send_signal");
 }
 
+bool try_signal(const Fd& pidfd, int signal) noexcept {
+  return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;
+}
+
 }  // namespace procession::os

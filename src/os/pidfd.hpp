@@ -64,4 +64,7 @@ void end_child(pid_t pid) noexcept;
 // Returns false if the process is gone already.
 bool send_signal(const Fd& pidfd, int signal);
 
+// The same, and false also if it has become somebody whom this process may not signal.
+bool try_signal(const Fd& pidfd, int signal) noexcept;
+
 }  // namespace procession::os

@@ -25,23 +25,38 @@ int thread_count() noexcept {
 
 namespace {
 
-// A field of /proc/PID/stat by its number in proc(5), 4 or higher; 0 if it can't be told.
-std::uint64_t stat_field(pid_t pid, int number) noexcept {
+using Text = std::array<char, 1024>;
+
+// A field of /proc/PID/stat and what follows it, by its number in proc(5), 3 or higher; null if it can't be told.
+const char* stat_text(pid_t pid, int number, Text& text) noexcept {
   std::array<char, 32> path;
   std::snprintf(path.data(), path.size(), "/proc/%d/stat", pid);
   Fd file(::open(path.data(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return 0;
-  std::array<char, 1024> text;
+  if (!file.valid()) return nullptr;
   ssize_t size = ::read(file.get(), text.data(), text.size() - 1);
-  if (size <= 0) return 0;
+  if (size <= 0) return nullptr;
   text[static_cast<std::size_t>(size)] = '\0';
   // The second one, the name, may hold anything, and ends with the last parenthesis.
   const char* field = std::strrchr(text.data(), ')');
   for (int i = 2; field && i < number; ++i) field = std::strchr(field + 1, ' ');
-  return field ? std::strtoull(field + 1, nullptr, 10) : 0;
+  return field ? field + 1 : nullptr;
+}
+
+std::uint64_t stat_field(pid_t pid, int number) noexcept {
+  Text text;
+  const char* field = stat_text(pid, number, text);
+  return field ? std::strtoull(field, nullptr, 10) : 0;
 }
 
 }  // namespace
+
+pid_t parent_of(pid_t pid) noexcept { return static_cast<pid_t>(stat_field(pid, 4)); }
+
+char state_of(pid_t thread) noexcept {
+  Text text;
+  const char* field = stat_text(thread, 3, text);
+  return field ? *field : '\0';
+}
 
 std::uint64_t start_time(pid_t pid) noexcept { return stat_field(pid, 22); }
 

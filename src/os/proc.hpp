@@ -11,6 +11,13 @@ namespace procession::os {
 // Threads of this process, or -1 where /proc can't tell. Allocates nothing.
 int thread_count() noexcept;
 
+// The parent of a process; 0 if there is no such process or /proc can't tell. Allocates nothing.
+pid_t parent_of(pid_t pid) noexcept;
+
+// What a thread does, by its letter in proc(5): 'R' runs, 'T' is stopped and so on. '\0' if there is no such
+// thread or /proc can't tell. Allocates nothing.
+char state_of(pid_t thread) noexcept;
+
 // When a process began, in clock ticks since the machine did: with its pid, what no other process
 // ever has. 0 if there is no such process or /proc can't tell. Allocates nothing.
 std::uint64_t start_time(pid_t pid) noexcept;

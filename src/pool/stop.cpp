@@ -4,25 +4,13 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/error.hpp"
 #include "os/poll.hpp"
 #include "pool/pool.hpp"
 
 namespace procession::pool {
 
-namespace {
-
-void signal(const os::Fd& pidfd, int number) noexcept {
-  try {
-    os::send_signal(pidfd, number);
-  } catch (const base::OsError&) {  // it has become somebody whom this process may not signal
-  }
-}
-
-}  // namespace
-
 Pool::~Pool() {
-  for (const Doomed& doomed : doomed_) signal(doomed.process.pidfd, os::kKill);
+  for (const Doomed& doomed : doomed_) os::try_signal(doomed.process.pidfd, os::kKill);
 }
 
 // The thread at the back may sleep for longer than that.

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -104,9 +102,8 @@ TEST_F(Descendants, NoneIsMissedWhileMoreAreMade) {
 
 TEST_F(Descendants, WhoHandlesASignalGoesOnToDoSo) {
   open();
-  auto handle = [] { ::signal(SIGTERM, [](int) { ::_exit(7); }); };
   pid_t root = begin([&] {
-    handle();
+    ::signal(SIGTERM, [](int) { ::_exit(7); });
     if (fork_process() == 0) stay();
   });
   let_go();
